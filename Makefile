@@ -1,0 +1,37 @@
+# Two commands: `make` sets everything up, trains the pocket model and opens a chat with it; `make test` sets up and
+# passes the tests. Needs git, a shell, and uv or Python >= 3.11. Works with make 3.81 and bash 3.2 (macOS's own).
+SHELL := /bin/bash
+LAB := .venv/bin/lab
+
+.DEFAULT_GOAL := run
+.PHONY: run setup setup-dev test quick check bench lock clean
+
+run: setup
+	$(LAB) pretrain && $(LAB) chat
+
+setup:
+	@./setup.sh
+
+setup-dev:
+	@./setup.sh dev
+
+# All tests, linter and types. `make quick` leaves out what is marked slow (under 3 minutes on 2 cores).
+test: setup-dev check
+	.venv/bin/python -m pytest
+
+quick: setup-dev check
+	.venv/bin/python -m pytest -m "not slow"
+
+check: setup-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: setup-dev
+	.venv/bin/python -m pytest tests/bench -s
+
+lock:
+	uv lock
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,299 @@
+"""Text in, windows of token ids out: read documents, pack them without padding, cache them memory-mapped, draw batches.
+
+The order is a pure function of (seed, step), so resuming is an integer. No MLX.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from lab.errors import UserError
+from lab.runs import read_json, root, write_atomic
+from lab.tokenizer import Tokenizer
+
+SEPARATOR = "<|endoftext|>"
+TEXT = (".txt", ".md")
+ROWS = (".jsonl",)
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+
+
+def _open(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else open(path, "rb")  # type: ignore[return-value]
+
+
+def files(data: str | Path) -> tuple[list[Path], list[Path]]:
+    """(training files, validation files) of a file or a folder. In a folder `valid.*` (or `val`, `validation`) is held
+    out and `test.*` left alone; everything else that holds text is trained on."""
+    path = Path(data).expanduser()
+    if path.is_file():
+        if _suffix(path) not in TEXT + ROWS:
+            raise UserError(f"{path}: unknown kind of file; give .txt, .md or .jsonl, plain or .gz")
+        return [path], []
+    if not path.is_dir():
+        raise UserError(f"{path}: no such file or folder; give text to train on with --data")
+    found = sorted(
+        f for f in path.rglob("*") if f.is_file() and _suffix(f) in TEXT + ROWS and not f.name.startswith(".")
+    )
+    # A README explains a data set; it is no part of it.
+    found = [f for f in found if f.name.lower() not in ("readme.md", "license.txt", "licence.txt")]
+    stem = {f: f.name.split(".")[0].lower() for f in found}
+    valid = [f for f in found if stem[f] in ("valid", "val", "validation")]
+    train = [f for f in found if f not in valid and stem[f] != "test"]
+    if not train:
+        raise UserError(f"{path}: no .txt, .md or .jsonl file in this folder (plain or .gz); put text there")
+    return train, valid
+
+
+def read(path: Path) -> Iterator[str]:
+    """The documents of one file: rows {"text"} of a jsonl; a text split at <|endoftext|>, or where there is none at
+    blank lines. Raises UserError naming file and line (rows) or file and byte (text that is no UTF-8)."""
+    try:
+        yield from _rows(path) if _suffix(path) in ROWS else _documents(path)
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise UserError(f"{path}: broken gzip file ({error}); copy or download it again") from error
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+
+
+def _decode(line: bytes, path: Path, offset: int) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        bad = line[error.start]
+        raise UserError(
+            f"{path}: byte {offset + error.start} (0x{bad:02x}) is not UTF-8; convert the file, "
+            f"for example: iconv -f latin1 -t utf8"
+        ) from error
+
+
+def _rows(path: Path) -> Iterator[str]:
+    offset = 0
+    with _open(path) as file:
+        for number, line in enumerate(file, 1):
+            text = _decode(line, path, offset).strip()
+            offset += len(line)
+            if not text:
+                continue
+            try:
+                row = json.loads(text)
+            except ValueError as error:
+                raise UserError(f'{path}:{number}: broken JSON ({error}); each line is one {{"text": ...}}') from error
+            value = row.get("text") if isinstance(row, dict) else None
+            if not isinstance(value, str):
+                keys = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+                raise UserError(f'{path}:{number}: no "text" in this row (it has: {keys}); give rows {{"text": "..."}}')
+            if value.strip():
+                yield value
+
+
+def _documents(path: Path) -> Iterator[str]:
+    with _open(path) as file:
+        marked = SEPARATOR.encode() in file.read(1 << 20)
+    offset, held = 0, list[str]()
+    with _open(path) as file:
+        for line in file:
+            text = _decode(line, path, offset)
+            offset += len(line)
+            if marked:
+                *ended, rest = text.split(SEPARATOR)
+            else:
+                ended, rest = ([""], "") if text.isspace() else ([], text)
+            for piece in ended:
+                held.append(piece)
+                if document := "".join(held).strip():
+                    yield document
+                held = []
+            held.append(rest)
+    if document := "".join(held).strip():
+        yield document
+
+
+def texts(paths: Iterable[Path]) -> Iterator[str]:
+    """All documents of all files, in order."""
+    for path in paths:
+        yield from read(path)
+
+
+def split(documents: Iterable[str], held_out: bool, every: int = 50) -> Iterator[str]:
+    """One side of a set that brings no validation file: every 50th document is held out; a set of fewer than `every`
+    documents holds out the last twentieth of its text."""
+    source = iter(documents)
+    first = list(islice(source, every))
+    if len(first) == every:
+        for i, document in enumerate(chain(first, source)):
+            if (i % every == 0) == held_out:
+                yield document
+        return
+    text = "\n\n".join(first)
+    cut = max(1, len(text) * 19 // 20)
+    yield text[cut:] if held_out else text[:cut]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Text that can be read again and again: documents as (text, whole); a key that changes when they do."""
+
+    key: str
+    train: Callable[[], Iterable[tuple[str, bool]]]
+    held_out: Callable[[], Iterable[tuple[str, bool]]]
+
+
+def source(data: str | Path) -> Source:
+    """A file or folder of text as a Source; see `files`, `read` and `split`."""
+    train, valid = files(data)
+
+    def side(held_out: bool) -> Iterator[tuple[str, bool]]:
+        found = texts(valid if held_out else train) if valid else split(texts(train), held_out)
+        return ((text, False) for text in found)
+
+    return Source(fingerprint(*train, *valid), lambda: side(False), lambda: side(True))
+
+
+def fit(source: Source, vocab_size: int, characters: int = 4_000_000) -> Tokenizer:
+    """A tokenizer trained on the first `characters` of a source, kept in the cache. sentencepiece's memory grows with
+    the text, and a few thousand pieces need no more."""
+    folder = cache_folder() / "tokenizers" / f"{source.key}-{vocab_size}"
+    if not (folder / "tokenizer.model").exists():
+        Tokenizer.train(_first(source, characters), vocab_size).save(folder)
+    return Tokenizer.load(folder)
+
+
+def _first(source: Source, characters: int) -> Iterator[str]:
+    for text, _ in source.train():
+        yield text[:characters]
+        characters -= len(text)
+        if characters <= 0:
+            return
+
+
+# -- packing and cache ---------------------------------------------------------------------------------------------
+
+
+def pack(documents: Iterable[tuple[list[int], bool]], length: int, look: int = 512) -> Iterator[list[int]]:
+    """Order documents so that those marked whole never straddle a window of `length` tokens; nothing is padded or lost.
+
+    Documents keep their order. Only where one marked whole does not fit into what is left of the window, one of the
+    next `look` that does fit goes first; where none does, one that may be cut (its tail opens the next window).
+    """
+    buffer: list[tuple[list[int], bool]] = []
+    source = iter(documents)
+    room = length
+    while True:
+        buffer.extend(islice(source, look - len(buffer)))
+        if not buffer:
+            return
+        pick = 0
+        if buffer[0][1] and len(buffer[0][0]) > room:
+            fits = (i for i, (ids, _) in enumerate(buffer) if len(ids) <= room)
+            cuttable = (i for i, (_, whole) in enumerate(buffer) if not whole)
+            pick = next(fits, next(cuttable, 0))
+        ids, _ = buffer.pop(pick)
+        yield ids
+        room = length - (length - room + len(ids)) % length
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A memory-mapped stream of token ids and what it was made of."""
+
+    ids: np.ndarray  # uint16 or uint32 [N]
+    bytes: int  # UTF-8 bytes of the text behind them
+    documents: int
+
+    def windows(self, length: int) -> int:
+        """How many windows of `length` targets there are."""
+        return max(0, (len(self.ids) - 1) // length)
+
+    def window(self, index: int, length: int) -> np.ndarray:
+        """int32 [length + 1]: inputs and, one further, their targets. Windows share one token, so each is a target once."""
+        start = index * length
+        return np.asarray(self.ids[start : start + length + 1], dtype=np.int32)
+
+    def batch(self, seed: int, step: int, rows: int, length: int) -> np.ndarray:
+        """int32 [rows, length + 1] of step `step` (counted from 1): without repeats within a pass over the data."""
+        count = self.windows(length)
+        first = (step - 1) * rows
+        picks = [int(_order(seed, i // count, count)[i % count]) for i in range(first, first + rows)]
+        return np.stack([self.window(pick, length) for pick in picks])
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """A permutation of the windows for one pass over the data."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def cache_folder() -> Path:
+    """$LAB_CACHE, or `.cache` in the weights root."""
+    home = os.environ.get("LAB_CACHE")
+    return Path(home).expanduser() if home else root() / ".cache"
+
+
+def byte_lengths(tokenizer: Tokenizer) -> np.ndarray:
+    """int64 [V]: UTF-8 bytes of text behind every id; 0 for special tokens, which are no text."""
+    special = set(tokenizer.special.values())
+    sizes = [0 if i in special else len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)]
+    return np.array(sizes, dtype=np.int64)
+
+
+def fingerprint(*parts: Any) -> str:
+    """A key of what a cache entry was made from; for a Path its place, size and time of change count."""
+    told = [
+        f"{p.resolve()} {p.stat().st_size} {p.stat().st_mtime_ns}" if isinstance(p, Path) else repr(p) for p in parts
+    ]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:24]
+
+
+def tokenised(source: Source, held_out: bool, tokenizer: Tokenizer, length: int) -> Tokens:
+    """A source as a stream of BOS text END, tokenised once: a later call maps the same file."""
+    folder = cache_folder() / "tokens" / fingerprint(source.key, held_out, tokenizer.fingerprint, length)
+    if not read_json(folder / "meta.json"):
+        _build(folder, tokenizer, source.held_out() if held_out else source.train(), length)
+    meta = read_json(folder / "meta.json")
+    ids = np.load(folder / "ids.npy", mmap_mode="r")
+    return Tokens(ids, int(meta["bytes"]), int(meta["documents"]))
+
+
+def _build(folder: Path, tokenizer: Tokenizer, documents: Iterable[tuple[str, bool]], length: int) -> None:
+    size, count = 0, 0
+    dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
+    begin = tokenizer.begin
+
+    def encoded() -> Iterator[tuple[list[int], bool]]:
+        nonlocal size, count
+        source = iter(documents)
+        while chunk := list(islice(source, 1000)):
+            for (text, whole), ids in zip(chunk, tokenizer.encode_batch([t for t, _ in chunk]), strict=True):
+                size += len(text.encode())
+                count += 1
+                yield [*begin, *ids, tokenizer.end], whole
+
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    aside.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(aside / "ids.bin", "wb") as file:
+            for ids in pack(encoded(), length):
+                file.write(np.asarray(ids, dtype=dtype).tobytes())
+        flat = np.fromfile(aside / "ids.bin", dtype=dtype)
+        if len(flat) and int(flat.max()) >= tokenizer.vocab_size:  # MLX does not check: an id too large reads garbage
+            raise UserError(f"the tokenizer {tokenizer.name} gave an id above its own vocabulary; it is broken")
+        np.save(aside / "ids.npy", flat)
+        (aside / "ids.bin").unlink()
+        write_atomic(aside / "meta.json", json.dumps({"bytes": size, "documents": count}))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,101 @@
+"""Where MLX runs and how: dtype, memory limits, seeds (lab/blas.py has chosen the BLAS before)."""
+
+import os
+import platform
+import resource
+import sys
+from dataclasses import dataclass
+from typing import Any, cast
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from lab import blas
+
+LINUX = sys.platform == "linux"
+NO_OPENBLAS = (
+    "OpenBLAS is not installed: training and sampling run about 10x slower. Mend: apt-get install libopenblas0-pthread"
+)
+
+
+def on_cpu() -> bool:
+    """True when MLX computes on the CPU (every Linux machine without CUDA)."""
+    return mx.default_device() == mx.Device(mx.cpu)
+
+
+def slow_blas() -> bool:
+    """True when matrix products go to the bundled reference BLAS."""
+    return LINUX and on_cpu() and blas.NAME is None
+
+
+def compute_dtype(parameters: int) -> mx.Dtype:
+    """The dtype weights are held and multiplied in.
+
+    CPU: float32 only (half-precision products run at 5 GFLOP/s there). Accelerator: float32 up to 30M parameters,
+    where it costs little and needs no loss scaling; bfloat16 above.
+    """
+    return mx.float32 if on_cpu() or parameters <= 30_000_000 else mx.bfloat16
+
+
+def name() -> str:
+    """The device in words, such as 'Apple M3 Max (gpu)' or 'x86_64 (cpu, libopenblas.so.0)'."""
+    info = mx.device_info()
+    what = info.get("device_name") or info.get("architecture") or platform.machine()
+    if on_cpu():
+        return f"{what} (cpu, {blas.NAME or 'bundled BLAS'})"
+    return f"{what} (gpu)"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes: MLX's live arrays, their peak, its reuse cache, and what the system has given the process at most."""
+
+    active: int
+    peak: int
+    cache: int
+    process: int
+
+
+def memory() -> Memory:
+    """What the process uses now. MLX's peak leaves out its cache, so watch `process` too."""
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rss *= 1024 if LINUX else 1  # Linux counts KiB, macOS bytes
+    return Memory(mx.get_active_memory(), mx.get_peak_memory(), mx.get_cache_memory(), rss)
+
+
+def _total_memory(info: dict[str, Any]) -> int:
+    size = info.get("memory_size")
+    return int(size) if size else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def limit_memory() -> None:
+    """Keep MLX's buffer cache from looking like a leak: at most an eighth of the machine's memory.
+
+    MLX's default cache limit is its memory limit (1.5x the recommended working set). The wired limit stays at the
+    system's default: wiring the whole recommended size froze 16 GB Macs for a model of a few MB.
+    """
+    mx.set_cache_limit(_total_memory(mx.device_info()) // 8)
+
+
+def wire(model_bytes: int) -> None:
+    """Wire the model and 4 GB beside it on Metal (macOS 15+), never the whole recommended size. Not yet run on a Mac."""
+    info = mx.device_info()
+    recommended = info.get("max_recommended_working_set_size")
+    if on_cpu() or not recommended:
+        return
+    mx.set_wired_limit(min(int(recommended), model_bytes + (4 << 30)))
+
+
+def seed(value: int) -> None:
+    """Seed MLX's random state on this thread (the only global one in use; numpy and random take local generators)."""
+    mx.random.seed(value)
+
+
+def flat(tree: Any) -> list[tuple[str, mx.array]]:
+    """(path, array) of every array in a tree of parameters."""
+    return cast(list[tuple[str, mx.array]], tree_flatten(tree))
+
+
+def number(value: mx.array) -> float:
+    """A real scalar array as a float; this is where lazy work gets done."""
+    return float(cast(float, value.item()))

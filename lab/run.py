@@ -1,0 +1,385 @@
+"""Run folders, the owner's side: the record of a training, which is also its model folder. No MLX (lab/runs.py reads).
+
+run.json (once), status.json (replaced), lock (held by the owner = alive), checkpoints/000400/ (renamed into place once),
+last and best (one line each), metrics.jsonl, samples.jsonl, control.jsonl, log.txt. Every write survives kill -9.
+"""
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from lab.errors import UserError
+from lab.runs import COMMANDS, checkpoints, read_json, root, runs, write_atomic
+
+VERSION = 1
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Part(Protocol):
+    """Anything whose state belongs in a checkpoint (a Learner)."""
+
+    def save(self, folder: Path) -> None: ...
+    def load(self, folder: Path) -> None: ...
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Run:
+    """The owner's side: one process, one lock. Use as a context manager; `steps` is the loop of every recipe."""
+
+    def __init__(self, recipe: str, config: dict[str, Any], name: str | None, resume: bool, parent: str | None = None):
+        self.recipe, self.config = recipe, config
+        self.step, self.total = 0, 0
+        self.state, self.headline = "starting", ""
+        self.latest: dict[str, Any] = {}  # last metrics, for whoever shows progress
+        self.samples_now: dict[str, dict[str, Any]] = {}  # the last sample of each fixed prompt
+        self.note = ""  # what it is busy with, in words
+        self.print: Callable[[str], Any] = print
+        self.save_every, self.keep = 0, 3
+        self._part: Part | None = None
+        self._stop = self._paused = self._want_checkpoint = False
+        self._interrupts = 0
+        self._said = 0.0
+        self.saved_step = -1
+        self._clock: list[tuple[float, int]] = []
+        self._files: dict[str, IO[str]] = {}
+        self._handlers: dict[int, Any] = {}
+        self._locks: list[int] = []
+        root().mkdir(parents=True, exist_ok=True)
+        self.name = name or (newest(recipe) if resume else _free(recipe))
+        self.folder = root() / self.name
+        self._open(resume, parent)
+
+    # -- opening -------------------------------------------------------------------------------------------------
+
+    def _open(self, resume: bool, parent: str | None) -> None:
+        check_name(self.name)
+        if resume and not (self.folder / "run.json").is_file():
+            raise UserError(f"--resume: {self.folder} is no run; `lab runs` lists them")
+        if not resume and self.folder.exists():
+            raise UserError(f"{self.folder} is there already; choose another --name, or add --resume to go on with it")
+        self.folder.mkdir(exist_ok=True)
+        self._locks.append(_lock(self.folder / "lock", f"{self.folder} is being written by another process"))
+        if resume:
+            self._rewind()
+        else:
+            write_atomic(
+                self.folder / "run.json", json.dumps(_passport(self.recipe, self.config, parent), indent=2) + "\n"
+            )
+        (self.folder / "checkpoints").mkdir(exist_ok=True)
+        control = self.folder / "control.jsonl"
+        self._control_read = control.stat().st_size if control.exists() else 0  # older orders are not for this start
+        self.tell("starting", force=True)
+
+    def _rewind(self) -> None:
+        """Back to the last checkpoint: cut every jsonl to the length it had then."""
+        shutil.rmtree(self.folder / "checkpoints" / ".tmp", ignore_errors=True)
+        last = checkpoints(self.folder)
+        state = read_json(last[-1] / "state.json") if last else {}
+        self.step = int(state.get("step", 0))
+        lengths = state.get("lengths", {})
+        for file in self.folder.glob("*.jsonl"):
+            if file.name != "control.jsonl":
+                os.truncate(file, min(int(lengths.get(file.name, 0)), file.stat().st_size))
+        for file in (self.folder / "episodes").glob("*.jsonl"):
+            if file.stem.isdigit() and int(file.stem) > self.step:
+                file.unlink()
+        self.saved_step = self.step if last else -1
+
+    def __enter__(self) -> "Run":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._interrupt)
+            self._handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # outlive the terminal
+        self._take_device()
+        self.tell("running", force=True)
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        try:
+            with contextlib.suppress(OSError):  # a full disk must not hide the error that is on its way
+                if kind is None:
+                    self.tell("stopped" if self._stop else "done", force=True)
+                elif issubclass(kind, KeyboardInterrupt):
+                    self.tell("stopped", force=True)
+                else:
+                    reason = str(error) if isinstance(error, UserError | OSError) else f"{kind.__name__}: {error}"
+                    self.say("".join(traceback.format_exception(kind, error, trace)), quiet=True)
+                    self.tell("failed", force=True, error=reason)
+        finally:
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+            for file in self._files.values():
+                with contextlib.suppress(OSError):
+                    file.close()
+            for handle in reversed(self._locks):
+                os.close(handle)
+            if self.saved_step < 0 and isinstance(error, UserError):
+                shutil.rmtree(self.folder, ignore_errors=True)  # bad input leaves no empty run behind
+
+    def _take_device(self) -> None:
+        """One accelerator, one training: wait until no other run holds it."""
+        while True:
+            try:
+                self._locks.append(_lock(root() / ".device.lock", ""))
+                self.note = ""
+                return
+            except UserError:
+                busy = [i.name for i in runs() if i.state in ("running", "paused", "saving") and i.name != self.name]
+                self.note = f"waiting for {', '.join(busy) or 'another training'} to end"
+                self.tell("queued")
+                self._read_control()
+                if self._stop:
+                    raise UserError(f"{self.name}: stopped while it waited for the accelerator") from None
+                time.sleep(0.3)
+
+    def _interrupt(self, number: int, frame: Any) -> None:
+        self._interrupts += 1
+        self._stop = True
+        if self._interrupts > 1:
+            raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            sys.stderr.write("\nStopping after this step and saving. Ctrl-C again stops at once.\n")
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def attach(self, part: Part) -> None:
+        """The part whose state checkpoints hold; on a resumed run it is loaded from the last one here."""
+        self._part = part
+        last = checkpoints(self.folder)
+        if last and self.saved_step >= 0:
+            part.load(last[-1])
+            self.event("resume")
+
+    def steps(self, total: int) -> Iterator[int]:
+        """Step numbers from where the run stands to `total`, obeying controls between two steps and saving at the end."""
+        self.total = total
+        self._clock = [(time.time(), self.step)]
+        if self.saved_step < 0:
+            self.checkpoint()
+        while self.step < total:
+            self._obey()
+            if self._stop:
+                break
+            yield self.step + 1
+            self.step += 1
+            if self.save_every and self.step % self.save_every == 0 and self.step < total:
+                self.checkpoint()
+            self.tell("running")
+        if self.saved_step != self.step:
+            self.checkpoint()
+
+    @property
+    def stopped(self) -> bool:
+        """True when the loop ended early, by Ctrl-C or `lab ctl`."""
+        return self._stop
+
+    def _obey(self) -> None:
+        while True:
+            self._read_control()
+            if self._want_checkpoint and self.saved_step != self.step:
+                self.checkpoint()
+            self._want_checkpoint = False
+            if not self._paused or self._stop:
+                return
+            self.tell("paused")
+            self._clock = []  # a pause is no part of the speed
+            time.sleep(0.1)
+
+    def _read_control(self) -> None:
+        path = self.folder / "control.jsonl"
+        if not path.exists() or path.stat().st_size <= self._control_read:
+            return
+        with open(path, "rb") as file:
+            file.seek(self._control_read)
+            chunk = file.read()
+        whole = chunk[: chunk.rfind(b"\n") + 1]  # a torn line is read when it is whole
+        self._control_read += len(whole)
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError, AttributeError):
+                command = json.loads(line).get("cmd")
+                if command in COMMANDS:
+                    self._paused = command == "pause" or (self._paused and command == "checkpoint")
+                    self._stop |= command == "stop"
+                    self._want_checkpoint |= command == "checkpoint"
+                    self.event("control", cmd=command)
+
+    # -- the record ----------------------------------------------------------------------------------------------
+
+    def _append(self, name: str, row: dict[str, Any]) -> None:
+        if name not in self._files:
+            self._files[name] = open(self.folder / name, "a", encoding="utf-8")  # noqa: SIM115  (closed at exit)
+        self._files[name].write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._files[name].flush()
+
+    def log(self, step: int, **scalars: float | int | str) -> None:
+        """One row of metrics.jsonl. Not-a-number is written as null, JSON has no NaN."""
+        row = {k: (None if isinstance(v, float) and not math.isfinite(v) else v) for k, v in scalars.items()}
+        self.latest.update(row)
+        self._append("metrics.jsonl", {"step": step, "t": round(time.time(), 3)} | row)
+
+    def event(self, what: str, **more: Any) -> None:
+        """Something that happened at this step: checkpoint, resume, control."""
+        self._append("metrics.jsonl", {"step": self.step, "t": round(time.time(), 3), "event": what} | more)
+
+    def sample(self, step: int, prompt: str, text: str, ids: list[int], logprobs: list[float]) -> None:
+        """What the model says to a fixed prompt now."""
+        row = {"step": step, "prompt": prompt, "text": text, "ids": ids, "logprobs": [round(p, 4) for p in logprobs]}
+        self.samples_now[prompt] = row
+        self._append("samples.jsonl", row)
+
+    def say(self, text: str, quiet: bool = False) -> None:
+        """A line for people: to the terminal (unless quiet) and to log.txt."""
+        if not quiet:
+            self.print(text)
+        with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
+            file.write(text.rstrip("\n") + "\n")
+
+    def tell(self, state: str, force: bool = False, **more: Any) -> None:
+        """Replace status.json, at most twice a second unless the state changed."""
+        now = time.time()
+        if not force and state == self.state and now - self._said < 0.5:
+            return
+        self.state, self._said = state, now
+        status = {
+            "version": VERSION, "state": state, "step": self.step, "total": self.total, "pid": os.getpid(), "t": now,
+            "eta": self.eta(), "headline": self.headline, "note": self.note,
+        }  # fmt: skip
+        for key in ("loss", "tok_s", "mem_active", "mem_peak", "mem_process"):
+            if key in self.latest:
+                status[key] = self.latest[key]
+        write_atomic(self.folder / "status.json", json.dumps(status | more) + "\n", sync=False)
+
+    def eta(self) -> float | None:
+        """Seconds left at the speed of the last steps; None before the second step."""
+        if not self._clock or self._clock[-1][1] != self.step:
+            self._clock = [*self._clock[-50:], (time.time(), self.step)]
+        (t0, s0), (t1, s1) = self._clock[0], self._clock[-1]
+        return (t1 - t0) / (s1 - s0) * (self.total - self.step) if s1 > s0 else None
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> Path:
+        """Save the attached part and the lengths of all jsonl files: written aside, synced, renamed once."""
+        assert self._part is not None, "attach() comes before steps()"
+        self.tell("saving", force=True)
+        target, aside = self.folder / "checkpoints" / f"{self.step:06d}", self.folder / "checkpoints" / ".tmp"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        try:
+            self._part.save(aside)
+            self.event("checkpoint")
+            lengths = {f.name: f.stat().st_size for f in self.folder.glob("*.jsonl") if f.name != "control.jsonl"}
+            write_atomic(aside / "state.json", json.dumps({"step": self.step, "lengths": lengths}) + "\n")
+            _sync_folder(aside)
+            if target.exists():
+                shutil.rmtree(target)
+            os.rename(aside, target)
+            _sync_folder(target.parent)
+        except OSError as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            last = checkpoints(self.folder)
+            good = f"the checkpoint of step {int(last[-1].name)} is whole" if last else "nothing was saved yet"
+            raise UserError(
+                f"{self.folder}: saving step {self.step} failed ({error.strerror or error}); {good}. "
+                f"Free some space and go on with --name {self.name} --resume"
+            ) from error
+        self.saved_step = self.step
+        write_atomic(self.folder / "last", f"{target.name}\n")
+        self._thin()
+        self._publish(target)
+        self.tell("running", force=True)
+        return target
+
+    def _thin(self) -> None:
+        best = (self.folder / "best").read_text().strip() if (self.folder / "best").exists() else ""
+        for old in checkpoints(self.folder)[: -max(1, self.keep)]:
+            if old.name != best:
+                shutil.rmtree(old)
+
+    def _publish(self, checkpoint: Path) -> None:
+        """The root's weights are a copy of the newest checkpoint's, so that the run folder opens as a model."""
+        beside = self.folder / ".model.tmp.safetensors"
+        try:
+            shutil.copyfile(checkpoint / "model.safetensors", beside)
+            os.replace(beside, self.folder / "model.safetensors")
+        except OSError as error:
+            raise UserError(f"{self.folder}: copying the weights failed ({error.strerror}); free some space") from error
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _free(recipe: str) -> str:
+    n = 1
+    while (root() / f"{recipe}-{n}").exists():
+        n += 1
+    return f"{recipe}-{n}"
+
+
+def newest(recipe: str) -> str:
+    """The name of the last run of a recipe, for --resume without a name."""
+    mine = [i for i in runs() if i.recipe == recipe and not i.name.startswith("pocket-")]
+    if not mine:
+        raise UserError(f"--resume: no {recipe} run in {root()}; start one without --resume")
+    return mine[0].name
+
+
+def check_name(name: str) -> None:
+    """A run's name is one plain folder name, and not that of a shipped model."""
+    if not NAME.fullmatch(name):
+        raise UserError(f"--name {name!r}: use letters, digits, dots, dashes and underscores")
+    if name.startswith("pocket-"):
+        raise UserError(
+            f"--name {name}: pocket-* are the shipped models, which runs do not overwrite; choose another name"
+        )
+
+
+def _lock(path: Path, busy: str) -> int:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise UserError(f"{busy}; wait for it, or stop it with `lab ctl {path.parent.name} stop`") from None
+    return handle
+
+
+def _passport(recipe: str, config: dict[str, Any], parent: str | None) -> dict[str, Any]:
+    """run.json: all that made the run, written once."""
+    versions = {"python": sys.version.split()[0]}
+    for package in ("mlx", "mlx-lm", "sentencepiece", "numpy"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "version": VERSION, "recipe": recipe, "config": config, "parent": parent, "argv": sys.argv[1:],
+        "versions": versions, "git": _git_revision(), "created": time.time(), "seed": config.get("seed"),
+    }  # fmt: skip
+
+
+def _git_revision() -> str | None:
+    here = Path(__file__).resolve().parent
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
+    return None

@@ -1,0 +1,148 @@
+"""Reading run folders: where they are, what state they are in, which weights a name means. No MLX: the TUI uses it too."""
+
+import difflib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.errors import UserError
+
+COMMANDS = ("pause", "resume", "checkpoint", "stop")
+
+
+def root() -> Path:
+    """Where runs live: $LAB_HOME, or `weights/` of the clone this code runs from."""
+    home = os.environ.get("LAB_HOME")
+    return Path(home).expanduser() if home else Path(__file__).resolve().parent.parent / "weights"
+
+
+def write_atomic(path: Path, text: str, sync: bool = True) -> None:
+    """Replace `path` by `text`: written beside, fsynced, renamed. A reader never sees half of it."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, or {} when the file is missing, half written by something else, or no object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a jsonl file; a torn last line (its writer was killed) is left out."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115  (closed by the with below; open alone may fail)
+    except OSError:
+        return
+    with file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                yield row
+
+
+def alive(folder: Path) -> bool:
+    """True while a process holds the run's lock. Survives pid reuse and kill -9, unlike a pid file."""
+    try:
+        handle = os.open(folder / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True)
+class Info:
+    """What `lab runs` shows of one run folder."""
+
+    name: str
+    folder: Path
+    recipe: str
+    state: str  # queued, running, paused, done, stopped, failed, died, model
+    step: int
+    total: int
+    headline: str
+    parent: str | None
+    created: float
+    status: dict[str, Any]
+
+
+def inspect(folder: Path) -> Info:
+    """Read a run folder without opening it for writing."""
+    run, status = read_json(folder / "run.json"), read_json(folder / "status.json")
+    state = str(status.get("state", "model"))
+    if state in ("starting", "queued", "running", "paused", "saving") and not alive(folder):
+        state = "died"
+    return Info(
+        folder.name, folder, str(run.get("recipe", "")), state, int(status.get("step", 0)), int(status.get("total", 0)),
+        str(status.get("headline", "")), run.get("parent"), float(run.get("created", 0.0)), status,
+    )  # fmt: skip
+
+
+def runs() -> list[Info]:
+    """Every run and model folder in the root, newest first, shipped ones last."""
+    if not root().is_dir():
+        return []
+    found = [f for f in root().iterdir() if f.is_dir() and ((f / "run.json").exists() or (f / "config.json").exists())]
+    infos = [inspect(f) for f in found if not f.name.startswith(".")]
+    return sorted(infos, key=lambda i: (i.name.startswith("pocket-"), -i.created, i.name))
+
+
+def find(model: str) -> tuple[Path, Path]:
+    """(model folder, folder of the weights) of a path, a run name, or `run@400` (one checkpoint of a run)."""
+    name, _, step = model.partition("@")
+    folder = Path(name).expanduser()
+    if not folder.is_dir() and (root() / name).is_dir():
+        folder = root() / name
+    if not folder.is_dir():
+        near = difflib.get_close_matches(name, [i.name for i in runs()], n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"{name}: no such folder, and no such run in {root()}; {hint}`lab runs` lists them")
+    if not step:
+        return folder, folder
+    checkpoint = folder / "checkpoints" / (f"{int(step):06d}" if step.isdigit() else step)
+    if not checkpoint.is_dir():
+        have = ", ".join(str(int(c.name)) for c in checkpoints(folder)) or "none"
+        raise UserError(f"{model}: no checkpoint at step {step}; there are: {have}")
+    return folder, checkpoint
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoints, oldest first."""
+    inside = folder / "checkpoints"
+    return sorted(c for c in inside.glob("*") if c.name.isdigit()) if inside.is_dir() else []
+
+
+def send(name: str, command: str) -> None:
+    """Append a control line to a live run; it obeys between two steps."""
+    folder, _ = find(name)
+    if command not in COMMANDS:
+        raise UserError(f"{command}: no such control; choose {', '.join(COMMANDS)}")
+    if not alive(folder):
+        raise UserError(f"{name}: no process runs it (state: {inspect(folder).state}); nothing to {command}")
+    with open(folder / "control.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps({"cmd": command, "t": time.time()}) + "\n")

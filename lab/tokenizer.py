@@ -1,0 +1,244 @@
+"""Text to token ids and back: our own sentencepiece BPE, or any Hugging Face BPE tokenizer, behind one class.
+
+Special tokens are ids, never text: no string given to `encode` can yield one (`encode_template`, for text that a
+template's author wrote, can). With ours every Unicode text comes back exactly as it went in.
+A folder saved by us gives `tokenizers`, transformers and mlx_lm the same ids on every text that spells no special;
+where a text does spell one ("<|end|>"), they yield the special's id and we do not. That difference is meant.
+"""
+
+import codecs
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab.errors import UserError
+from lab.vocabulary import (
+    ESCAPE,
+    FIRST_LEARNED,
+    SPECIALS,
+    HuggingFace,
+    Ours,
+    is_ours,
+    parse_json,
+    text_from_bytes,
+    train_model,
+    unescape,
+)
+
+__all__ = ["Stream", "Tokenizer", "text_from_bytes"]
+
+
+class Stream:
+    """Decodes ids one at a time; `push` returns only text that later ids cannot change."""
+
+    def __init__(self, tokenizer: "Tokenizer", specials: bool = False) -> None:
+        self._tokenizer, self._specials = tokenizer, specials
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held, self._at_start = "", True
+
+    def push(self, token: int) -> str:
+        """The text that has become final with this id; "" while a character is incomplete."""
+        return self._text(self._utf8.decode(self._tokenizer.shown(token, self._specials)), final=False)
+
+    def flush(self) -> str:
+        """What is left at the end: U+FFFD for an incomplete character."""
+        return self._text(self._utf8.decode(b"", final=True), final=True)
+
+    def _text(self, new: str, final: bool) -> str:
+        text, self._held = self._held + new, ""
+        if not final and self._tokenizer.core.escapes and text.endswith(ESCAPE):
+            text, self._held = text[:-1], ESCAPE
+        if not text:
+            return ""
+        text, self._at_start = self._tokenizer.finish(text, self._at_start), False
+        return text
+
+
+class Tokenizer:
+    """Ids, text and special tokens of one vocabulary: `Tokenizer.load(folder)` or `Tokenizer.train(texts, size)`.
+
+    `special` maps names of special tokens to ids; an id in `ends` ends a text or turn; `bos` opens a text where
+    `adds_bos`. `fingerprint` is a hash of all that decides ids: fit as the key of a cache of encoded text.
+    """
+
+    def __init__(
+        self,
+        core: Ours | HuggingFace,
+        name: str,
+        *,
+        bos: int | None = None,
+        ends: Sequence[int] = (),
+        pad: int | None = None,
+        chat_template: str | None = None,
+        files: dict[str, bytes] | None = None,
+    ) -> None:
+        self.core, self.name, self.chat_template = core, name, chat_template
+        self.vocab_size, self.special = len(core.table), dict(core.special)
+        self.bos, self.pad = bos, pad
+        self.ends, self._ends, self._files = frozenset(ends), list(ends), files or {}
+        self.fingerprint = hashlib.sha256(core.data + repr(self.special).encode()).hexdigest()
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int) -> "Tokenizer":
+        """Train BPE on `texts`; `vocab_size` counts everything, the 256 bytes, 30 specials and UNK included.
+
+        The same texts give the same bytes. UserError when the texts are empty, or too small for that many pieces.
+        """
+        corpus = list(texts)
+        if vocab_size <= (least := FIRST_LEARNED + len(SPECIALS)):
+            raise UserError(f"vocabulary size {vocab_size}: bytes and specials alone take {least}; mend: ask for more")
+        model = train_model(corpus, vocab_size - len(SPECIALS))
+        if isinstance(model, bytes):
+            return cls._ours(model, "trained")
+        while isinstance(smaller := train_model(corpus, model), int):  # fewer pieces leave room for fewer characters
+            model = smaller
+        most = model + len(SPECIALS)
+        raise UserError(f"vocabulary size {vocab_size}: this text gives {most} at most; mend: {most}, or more text")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Tokenizer":
+        """Read a model folder: tokenizer.model if it is ours, else tokenizer.json. UserError names what is wrong."""
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; mend: name a model folder (lab runs lists those of the lab)")
+        ours, theirs = folder / "tokenizer.model", folder / "tokenizer.json"
+        template = _read(folder / "chat_template.jinja")
+        jinja = None if template is None else text_from_bytes(template, folder / "chat_template.jinja")
+        model = _read(ours)
+        if model is not None and (is_ours(model) or not theirs.exists()):
+            return cls._ours(model, folder.resolve().name, str(ours), jinja)
+        data = _read(theirs)
+        if data is None:
+            raise UserError(f"{folder}: holds neither tokenizer.json nor tokenizer.model; mend: name a model folder")
+        core = HuggingFace(data, str(theirs))
+        return cls(core, folder.resolve().name, **_settings(folder, core, jinja))
+
+    @classmethod
+    def _ours(cls, model: bytes, name: str, source: str = "tokenizer.model", jinja: str | None = None) -> "Tokenizer":
+        core = Ours(model, source)
+        bos, end, pad = (core.special[f"<|{key}|>"] for key in ("bos", "end", "pad"))
+        return cls(core, name, bos=bos, ends=[end], pad=pad, chat_template=jinja)
+
+    def save(self, folder: str | Path) -> None:
+        """Write tokenizer.model (ours), tokenizer.json and tokenizer_config.json, each beside and then renamed."""
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, data in (self._files or self.core.files()).items():
+                beside = folder / f".{name}.{os.getpid()}"
+                try:
+                    beside.write_bytes(data)
+                    os.replace(beside, folder / name)
+                finally:
+                    beside.unlink(missing_ok=True)
+        except OSError as e:
+            raise UserError(
+                f"{folder}: cannot save the tokenizer ({e.strerror}); mend: free space or name another"
+            ) from e
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether a text is meant to open with `bos`; many Hugging Face tokenizers name one and never use it."""
+        return self.bos is not None and self.core.opens_with(self.bos)
+
+    @property
+    def begin(self) -> list[int]:
+        """The ids a text of its own opens with: [bos], or nothing where the model was not trained with one."""
+        return [self.bos] if self.bos is not None and self.adds_bos else []
+
+    @property
+    def end(self) -> int:
+        """The id that ends a turn or text. UserError when a foreign folder names none."""
+        if not self._ends:
+            raise UserError(f'{self.name}: no end token; mend: name one as "eos_token" in its tokenizer_config.json')
+        return self._ends[0]
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the text. No special token can come out, whatever the text. UserError for a lone surrogate."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of each text, faster for many short ones."""
+        for text in texts:
+            _reject_surrogates(text)
+        return self.core.encode(list(texts))
+
+    def encode_template(self, text: str) -> list[int]:
+        """Ids of text in which "<|user|>" means the token: pieces of a chat template, never what a user typed."""
+        _reject_surrogates(text)
+        return self.core.encode_template(text)
+
+    def decode(self, ids: Iterable[int], specials: bool = False) -> str:
+        """The text of the ids, the inverse of `encode`. Special tokens are left out, or named where `specials`."""
+        return self.finish(b"".join(self.shown(i, specials) for i in ids).decode("utf-8", "replace"), at_start=True)
+
+    def stream(self, specials: bool = False) -> Stream:
+        """A decoder for ids that arrive one at a time."""
+        return Stream(self, specials)
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes a token stands for; of a special its name, of an id beyond the vocabulary (padding rows) none."""
+        return self.core.table[token] if 0 <= token < self.vocab_size else b""
+
+    def piece(self, token: int) -> str:
+        """How to show a token: its text, "<|user|>" for a special, \\xNN for bytes that are no whole character."""
+        return self.token_bytes(token).decode("utf-8", "backslashreplace") or f"<|{token}|>"
+
+    def shown(self, token: int, specials: bool) -> bytes:
+        """The bytes a token adds to decoded text: none for a special, unless `specials`."""
+        return b"" if token in self.core.hidden and not specials else self.token_bytes(token)
+
+    def finish(self, text: str, at_start: bool) -> str:
+        """Undo what encoding did to the text: our escapes, or the space some sentencepiece models put in front."""
+        if at_start and self.core.strip_first:
+            text = text.removeprefix(" ")
+        return unescape(text) if self.core.escapes else text
+
+
+def _reject_surrogates(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as e:
+        code = f"U+{ord(text[e.start]):04X}"
+        raise UserError(f"text: character {e.start} ({code}) is half of a surrogate pair; mend: remove it") from None
+
+
+def _read(path: Path) -> bytes | None:
+    """The bytes of a file, None when there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read ({e.strerror}); mend: check the path and its permissions") from None
+
+
+def _settings(folder: Path, core: HuggingFace, jinja: str | None) -> dict[str, Any]:
+    """What tokenizer_config.json, generation_config.json and config.json say of special tokens, and files to copy."""
+    names = ("tokenizer_config.json", "generation_config.json", "config.json")
+    found = {name: data for name in names if (data := _read(folder / name)) is not None}
+    own, *configs = (parse_json(found.get(name, b"{}"), str(folder / name)) for name in names)
+
+    def ids(role: str) -> list[int]:
+        """The ids of one role, best source first; a config's eos_token_id may be a list."""
+        named = own.get(role)
+        values = [core.ids.get(str(named.get("content") if isinstance(named, dict) else named))]
+        for value in (config.get(f"{role}_id") for config in configs):
+            values += value if isinstance(value, list) else [value]
+        return [i for i in values if isinstance(i, int)]
+
+    ends, bos, pad = ids("eos_token"), next(iter(ids("bos_token")), None), next(iter(ids("pad_token")), None)
+    for i in (*ends, bos, pad):
+        if i is not None and not 0 <= i < len(core.table):
+            raise UserError(
+                f"{folder}: config names token id {i}, tokenizer.json has {len(core.table)}; mend: copy both anew"
+            )
+    template = jinja if jinja is not None else own.get("chat_template")
+    if isinstance(template, list):  # several, by name
+        template = {t.get("name"): t.get("template") for t in template}.get("default")
+    files = {"tokenizer.json": core.data} | {name: found[name] for name in names[:1] if name in found}
+    if jinja is not None:
+        files["chat_template.jinja"] = jinja.encode()
+    return {"bos": bos, "ends": ends, "pad": pad, "chat_template": template, "files": files}

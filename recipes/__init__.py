@@ -1,0 +1,1 @@
+"""The verbs: one file, one idea, read from top to bottom. Recipes import `lab`, never `tui`."""

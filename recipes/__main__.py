@@ -1,0 +1,7 @@
+"""`python -m recipes` is `lab`."""
+
+import sys
+
+from recipes.cli import main
+
+sys.exit(main())

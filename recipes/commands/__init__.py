@@ -1,0 +1,1 @@
+"""Small commands without a story of their own."""

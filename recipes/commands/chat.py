@@ -1,0 +1,177 @@
+"""Talk with a model in the terminal. A chat model follows its own template; a base model completes what you type.
+
+Examples:
+  lab chat                                     the newest model
+  lab chat --model pocket-base --temp 0.5
+  lab chat --model ~/models/SmolLM2-135M-Instruct --system "You are brief."
+  printf 'One day\\n' | lab chat --model pocket-base
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import arg
+
+from lab import chat
+from lab.chat import Message
+from lab.errors import UserError
+from lab.sample import Sampling, Stream
+from lab.weights import Model
+from recipes.commands import generate
+
+HELP = """/new      forget the conversation          /seed N   the same seed, the same reply
+/again    answer the last message anew     /system T  set the system message (chat models)
+/exit     leave (so does Ctrl-D)           Ctrl-C     stop the reply"""
+
+
+@dataclass(frozen=True)
+class Config:
+    model: str | None = None
+    """Run name, folder, or run@step; without it the newest model."""
+    system: Annotated[str, arg(aliases=["--system-prompt"])] = ""
+    """System message of a chat model."""
+    max_tokens: Annotated[int, arg(aliases=["-m"])] = 256
+    """Longest reply, in tokens."""
+    temp: float = 0.8
+    """Temperature; 0 takes the most probable token each time."""
+    top_k: int = 0
+    """Draw from the k most probable tokens only; 0 = all."""
+    top_p: float = 1.0
+    """Draw from the smallest set of tokens with this probability."""
+    min_p: float = 0.0
+    """Leave out tokens with less than this share of the best one's probability."""
+    repetition_penalty: float = 1.0
+    """Above 1: recent tokens become less likely."""
+    repetition_context: int = 64
+    """How many tokens back count as recent."""
+    seed: int | None = None
+    """The same seed and messages give the same replies."""
+    dtype: str | None = None
+    """float32, bfloat16 or float16; without it what this device computes best in."""
+
+
+class Conversation:
+    """Messages, the ids they became, and the model's cache of them."""
+
+    def __init__(self, model: Model, system: str, sampling: Sampling, seed: int):
+        self.model, self.system, self.sampling, self.seed = model, system, sampling, seed
+        self.stream = Stream(model.network, model.tokenizer, model.context)
+        self.clear()
+
+    def clear(self) -> None:
+        """Back to an empty conversation."""
+        self.messages: list[Message] = []
+        if self.system:
+            self.messages.append({"role": "system", "content": self.system})
+        self.dropped = 0
+
+    def ids(self) -> list[int]:
+        """The prompt for the next reply. Where it leaves no room in the context, the oldest turns go (never the system
+        message), and `dropped` counts them."""
+        room = min(self.sampling.max_tokens, self.model.context // 4)
+        while True:
+            ids = self._ids()
+            turns = [i for i, m in enumerate(self.messages) if m["role"] != "system"]
+            if len(ids) + room <= self.model.context:
+                return ids
+            if len(turns) <= 1:
+                raise UserError(
+                    f"the message has {len(ids)} tokens and the context {self.model.context}; "
+                    f"shorten it to about {self.model.context - room} tokens"
+                )
+            cut = turns[2] if len(turns) > 2 else turns[1]
+            self.messages = [m for i, m in enumerate(self.messages) if i >= cut or m["role"] == "system"]
+            self.dropped += sum(1 for i in turns if i < cut)
+
+    def _ids(self) -> list[int]:
+        tokenizer = self.model.tokenizer
+        if self.model.chats:
+            return chat.prompt(tokenizer, self.messages)
+        text = self.messages[-1]["content"]  # a base model has no turns: each line is a page of its own
+        return [*tokenizer.begin, *tokenizer.encode(text)]
+
+    def reply(self) -> None:
+        """Stream the answer to the last message; Ctrl-C keeps what was said so far."""
+        ids, said, count = self.ids(), "", 0
+        started, first = time.perf_counter(), 0.0
+        try:
+            for token in self.stream(ids, self.sampling, self.seed):
+                first = first or time.perf_counter()
+                count += 1
+                said += token.text
+                sys.stdout.write(token.text)
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            sys.stdout.write(" [stopped]")
+        self.messages.append({"role": "assistant", "content": said})
+        took = time.perf_counter() - (first or started)
+        speed = max(0, count - 1) / max(took, 1e-9)
+        note = f"; the {self.dropped} oldest turns no longer fit" if self.dropped else ""
+        print(
+            f"\n[{count} tokens, {speed:.0f} tok/s, first after {(first or started) - started:.2f} s, "
+            f"{self.stream.prefilled} prefilled, context {len(self.stream.held)}/{self.model.context}{note}]",
+            file=sys.stderr,
+        )
+
+
+def run(config: Config) -> int:
+    sampling = Sampling(
+        config.temp, config.top_k, config.top_p, config.min_p, config.repetition_penalty, config.repetition_context,
+        config.max_tokens,
+    )  # fmt: skip
+    model = generate.open_model(config.model, config.dtype)
+    seed = config.seed if config.seed is not None else generate.fresh_seed()
+    talk = Conversation(model, config.system, sampling, seed)
+    kind = "chat model" if model.chats else "base model: it completes what you type, each line is a page of its own"
+    print(f"{model.folder.name} ({kind}); /help shows commands, Ctrl-D leaves", file=sys.stderr)
+    asking = sys.stdin.isatty()
+    while True:
+        try:
+            line = input("\n> " if asking else "")
+        except EOFError:
+            return 0
+        except KeyboardInterrupt:
+            print("\n/exit or Ctrl-D leaves", file=sys.stderr)
+            continue
+        except UnicodeDecodeError as error:
+            print(f"that is no UTF-8 ({error.reason}); type it again", file=sys.stderr)
+            continue
+        if not line.strip():
+            continue
+        if line.startswith("/"):
+            if not _command(talk, line):
+                return 0
+            continue
+        talk.messages.append({"role": "user", "content": line})
+        _answer(talk)
+
+
+def _answer(talk: Conversation) -> None:
+    try:
+        talk.reply()
+    except UserError as error:
+        talk.messages.pop()
+        print(f"{error}", file=sys.stderr)
+
+
+def _command(talk: Conversation, line: str) -> bool:
+    """Obey a line that starts with a slash; False to leave."""
+    name, _, rest = line[1:].partition(" ")
+    if name in ("exit", "quit", "q"):
+        return False
+    if name == "new":
+        talk.clear()
+    elif name == "system":
+        talk.system = rest
+        talk.clear()
+    elif name == "seed" and rest.strip().isdigit():
+        talk.seed = int(rest)
+    elif name == "again" and talk.messages and talk.messages[-1]["role"] == "assistant":
+        talk.messages.pop()
+        talk.seed += 1
+        _answer(talk)
+    else:
+        print(HELP, file=sys.stderr)
+    return True

@@ -1,0 +1,111 @@
+"""Continue a prompt once, streaming.
+
+Examples:
+  lab generate -p "One day"                                   with the newest model
+  lab generate --model pocket-base -p "The capital of France is" --temp 0
+  echo "One day" | lab generate -p -                          the prompt from standard input
+  lab generate --model mine@400 -p "One day" --top-p 0.9 --seed 7
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import UseAppendAction, arg
+
+from lab import chat, device, weights
+from lab.errors import UserError
+from lab.runs import runs
+from lab.sample import Sampling, Stream
+
+
+@dataclass(frozen=True)
+class Config:
+    model: str | None = None
+    """Run name, folder, or run@step; without it the newest model."""
+    prompt: Annotated[str, arg(aliases=["-p"])] = ""
+    """What to continue; - reads standard input."""
+    max_tokens: Annotated[int, arg(aliases=["-m"])] = 256
+    """Longest answer, in tokens."""
+    temp: float = 0.8
+    """Temperature; 0 takes the most probable token each time."""
+    top_k: int = 0
+    """Draw from the k most probable tokens only; 0 = all."""
+    top_p: float = 1.0
+    """Draw from the smallest set of tokens with this probability."""
+    min_p: float = 0.0
+    """Leave out tokens with less than this share of the best one's probability."""
+    repetition_penalty: float = 1.0
+    """Above 1: recent tokens become less likely."""
+    repetition_context: int = 64
+    """How many tokens back count as recent."""
+    seed: int | None = None
+    """The same seed gives the same text; without it a new one is drawn and shown."""
+    stop: UseAppendAction[tuple[str, ...]] = ()
+    """Stop before this text; may be given several times."""
+    chat_template: bool = True
+    """A chat model gets the prompt as a user's message; with --no-chat-template it completes it."""
+    dtype: str | None = None
+    """float32, bfloat16 or float16; without it what this device computes best in."""
+
+
+def sampling(config: "Config") -> Sampling:
+    """The flags that `lab.sample` takes."""
+    return Sampling(
+        config.temp, config.top_k, config.top_p, config.min_p, config.repetition_penalty, config.repetition_context,
+        config.max_tokens,
+    )  # fmt: skip
+
+
+def newest_model() -> str:
+    """The newest run with weights, shipped models last."""
+    for info in runs():
+        if (info.folder / "model.safetensors").exists():
+            return info.name
+    raise UserError("no model yet; make one with `lab pretrain`, or name a folder with --model")
+
+
+def open_model(name: str | None, dtype: str | None) -> weights.Model:
+    """Load a model for use on a terminal."""
+    if dtype is not None and dtype not in weights.DTYPES:
+        raise UserError(f"--dtype {dtype}: choose one of {', '.join(weights.DTYPES)}")
+    device.limit_memory()
+    return weights.load(name or newest_model(), dtype)
+
+
+def fresh_seed() -> int:
+    """A seed short enough to type again."""
+    return time.time_ns() // 1000 % 1_000_000
+
+
+def run(config: Config) -> int:
+    options = sampling(config)
+    text = config.prompt
+    if text == "-":
+        text = sys.stdin.buffer.read().decode("utf-8", errors="strict") if not sys.stdin.isatty() else input()
+    model = open_model(config.model, config.dtype)
+    tokenizer = model.tokenizer
+    if model.chats and config.chat_template:
+        ids = chat.prompt(tokenizer, [{"role": "user", "content": text}])
+    else:
+        ids = [*tokenizer.begin, *tokenizer.encode(text)]
+        sys.stdout.write(text)
+    stream = Stream(model.network, tokenizer, model.context)
+    seed = config.seed if config.seed is not None else fresh_seed()
+    started, count, first = time.perf_counter(), 0, 0.0
+    try:
+        for token in stream(ids, options, seed, config.stop):
+            first = first or time.perf_counter()
+            count += 1
+            sys.stdout.write(token.text)
+            sys.stdout.flush()
+    finally:
+        sys.stdout.write("\n")
+    took = time.perf_counter() - (first or started)
+    print(
+        f"[{model.folder.name}: {len(ids)} tokens in, first after {(first or started) - started:.2f} s; {count} out, "
+        f"{max(0, count - 1) / max(took, 1e-9):.0f} tok/s; seed {seed}]",
+        file=sys.stderr,
+    )
+    return 0

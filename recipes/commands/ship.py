@@ -1,0 +1,84 @@
+"""Copy a finished run, thinned and with weights in bf16, as a model to share.
+
+The copy keeps how it came to be (run.json), every tenth metrics row, the events and the samples; checkpoints, optimiser
+state and control lines stay behind. This is how the pocket-* models in this repository were made.
+
+Examples:
+  lab ship pretrain-1 --to pocket-base
+  lab ship mine --to ~/models/mine --dtype float16
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import mlx.core as mx
+from tyro.conf import FlagCreatePairsOff, Positional
+
+from lab import weights
+from lab.errors import UserError
+from lab.runs import find, inspect, read_json, read_lines, root
+
+RECORD = ("run.json", "log.txt", "samples.jsonl")
+MODEL = ("generation_config.json", "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+@dataclass(frozen=True)
+class Config:
+    run: Positional[str] = ""
+    """The run, or run@step."""
+    to: str = ""
+    """Name in the weights folder, or a path."""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """What the weights are stored in."""
+    every: int = 10
+    """Keep one of so many metrics rows."""
+    replace: Annotated[bool, FlagCreatePairsOff] = False
+    """Put it in the place of an older copy."""
+
+
+def run(config: Config) -> int:
+    if not config.run or not config.to:
+        raise UserError("give a run and --to NAME; `lab runs` lists the runs")
+    if config.every < 1:
+        raise UserError(f"--every {config.every}: must be at least 1")
+    source, checkpoint = find(config.run)
+    info = inspect(source)
+    if info.state not in ("done", "stopped"):
+        raise UserError(f"{config.run} is {info.state}; ship a run that is done or stopped")
+    target = Path(config.to).expanduser() if os.sep in config.to else root() / config.to
+    if target.exists() and not config.replace:
+        raise UserError(f"{target} is there already; add --replace to put the new copy in its place")
+    aside = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    _copy(config, source, checkpoint, aside)
+    if target.exists():
+        shutil.rmtree(target)
+    os.rename(aside, target)
+    size = sum(f.stat().st_size for f in target.rglob("*") if f.is_file())
+    print(f"{target}: {size / 1e6:.2f} MB")
+    return 0
+
+
+def _copy(config: Config, source: Path, checkpoint: Path, target: Path) -> None:
+    dtype = weights.DTYPES[config.dtype]
+    arrays = weights.load_arrays(checkpoint / "model.safetensors")
+    cast = {k: v.astype(dtype) if mx.issubdtype(v.dtype, mx.floating) else v for k, v in arrays.items()}
+    weights.save_arrays(target / "model.safetensors", cast)
+    weights.write_json(target / "config.json", read_json(source / "config.json") | {"torch_dtype": config.dtype})
+    for name in RECORD + MODEL:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
+    rows = list(read_lines(source / "metrics.jsonl"))
+    last = max((r.get("step", 0) for r in rows), default=0)
+    with open(target / "metrics.jsonl", "w", encoding="utf-8") as file:
+        for row in rows:
+            step = row.get("step", 0)
+            if "event" in row or "bits_per_byte" in row or step % config.every == 0 or step in (1, last):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    status = read_json(source / "status.json")
+    weights.write_json(target / "status.json", {k: v for k, v in status.items() if k not in ("pid", "note", "eta")})

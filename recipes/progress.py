@@ -1,0 +1,103 @@
+"""What a terminal shows while a recipe runs: a live panel, or plain lines where there is no terminal."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lab.run import Run
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def duration(seconds: float | None) -> str:
+    """'1:05' or '2:03:04'; '-' for unknown."""
+    if seconds is None:
+        return "-"
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
+
+
+def sparkline(values: list[float], width: int = 40) -> str:
+    """A line of bars, the newest at the right; each bar is the mean of its share of the values."""
+    if not values:
+        return ""
+    size = max(1, -(-len(values) // width))
+    means = [sum(values[i : i + size]) / len(values[i : i + size]) for i in range(0, len(values), size)]
+    low, high = min(means), max(means)
+    return "".join(BARS[round((v - low) / (high - low or 1) * (len(BARS) - 1))] for v in means)
+
+
+class _Panel:
+    """Drawn by rich's own thread from what the record holds; the recipe does not know of it."""
+
+    def __init__(self, record: Run):
+        self.record, self.losses, self.seen = record, list[float](), -1
+
+    def __rich__(self) -> Panel:
+        record, last = self.record, dict(self.record.latest)
+        if record.step != self.seen and isinstance(last.get("loss"), float):
+            self.losses.append(last["loss"])
+            self.seen = record.step
+        grid = Table.grid(padding=(0, 2))
+        left = record.eta() if record.state == "running" else None
+        until = time.strftime(" (%H:%M)", time.localtime(time.time() + left)) if left else ""
+        grid.add_row("step", f"{record.step} of {record.total or '?'}", "left", f"{duration(left)}{until}")
+        grid.add_row("loss", _number(last.get("loss")), "bits per byte", _number(last.get("bits_per_byte")))
+        grid.add_row("tokens/s", _number(last.get("tok_s"), 0), "memory", f"{last.get('mem_process', 0):.2f} GB")
+        parts: list[Any] = [ProgressBar(total=record.total or 1, completed=record.step), grid]
+        if self.losses:
+            parts.append(Text(f"loss  {sparkline(self.losses, 60)}", style="cyan"))
+        for sample in list(record.samples_now.values())[-3:]:
+            said = Text(sample["prompt"], style="dim")
+            said.append(sample["text"].replace("\n", "⏎")[:160], style="green")
+            parts.append(said)
+        state = record.note or record.state
+        title = f"{record.name}  {state}"
+        return Panel(Group(*parts), title=title, subtitle="Ctrl-C saves and stops", title_align="left")
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    return f"{value:,.{digits}f}" if isinstance(value, int | float) else "-"
+
+
+@contextlib.contextmanager
+def watch(record: Run) -> Iterator[None]:
+    """Show the run until the block ends."""
+    console = Console()
+    if console.is_terminal:
+        record.print = console.print
+        with Live(_Panel(record), console=console, refresh_per_second=4, transient=False):
+            yield
+        return
+    over = threading.Event()
+    thread = threading.Thread(target=_lines, args=(record, over), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _lines(record: Run, over: threading.Event) -> None:
+    """A line every ten seconds, for logs and pipes."""
+    shown = ""
+    while not over.wait(10 if shown else 2):
+        last = record.latest
+        line = (
+            f"{record.name} {record.note or record.state}: step {record.step}/{record.total or '?'}  "
+            f"loss {_number(last.get('loss'))}  {_number(last.get('tok_s'), 0)} tok/s  left {duration(record.eta())}"
+        )
+        if line != shown:
+            print(line, flush=True)
+            shown = line
