@@ -43,7 +43,7 @@ def files(data: str | Path) -> tuple[list[Path], list[Path]]:
             raise UserError(f"{path}: unknown kind of file; give .txt, .md or .jsonl, plain or .gz")
         return [path], []
     if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder; give text to train on with --data")
+        raise UserError(f"{path}: no such file or folder; give a text, a .jsonl, or a folder of them")
     found = sorted(
         f for f in path.rglob("*") if f.is_file() and _suffix(f) in TEXT + ROWS and not f.name.startswith(".")
     )
@@ -149,6 +149,7 @@ class Source:
     key: str
     train: Callable[[], Iterable[tuple[str, bool]]]
     held_out: Callable[[], Iterable[tuple[str, bool]]]
+    name: str = "the text"  # what messages call it
 
 
 def source(data: str | Path) -> Source:
@@ -159,7 +160,7 @@ def source(data: str | Path) -> Source:
         found = texts(valid if held_out else train) if valid else split(texts(train), held_out)
         return ((text, False) for text in found)
 
-    return Source(fingerprint(*train, *valid), lambda: side(False), lambda: side(True))
+    return Source(fingerprint(*train, *valid), lambda: side(False), lambda: side(True), str(data))
 
 
 def fit(source: Source, vocab_size: int, characters: int = 4_000_000) -> Tokenizer:
@@ -167,8 +168,17 @@ def fit(source: Source, vocab_size: int, characters: int = 4_000_000) -> Tokeniz
     the text, and a few thousand pieces need no more."""
     folder = cache_folder() / "tokenizers" / f"{source.key}-{vocab_size}"
     if not (folder / "tokenizer.model").exists():
-        Tokenizer.train(_first(source, characters), vocab_size).save(folder)
+        learn(source, _first(source, characters), vocab_size).save(folder)
     return Tokenizer.load(folder)
+
+
+def learn(source: Source, texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """`Tokenizer.train` whose complaints name the source."""
+    corpus = list(texts)  # first: complaints of reading name their file themselves
+    try:
+        return Tokenizer.train(corpus, vocab_size)
+    except UserError as error:
+        raise UserError(f"{source.name}: {error} (--vocab-size)" if corpus else f"{source.name}: {error}") from error
 
 
 def _first(source: Source, characters: int) -> Iterator[str]:

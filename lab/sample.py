@@ -89,6 +89,13 @@ class Stream:
 
     def _feed(self, ids: Sequence[int]) -> mx.array:
         """Bring the cache to `ids` and return the logits [V] after the last one."""
+        try:
+            return self._bring(ids)
+        except BaseException:  # Ctrl-C in the middle: nobody knows what the cache holds now
+            self.cache, self.held = new_cache(self.network), []
+            raise
+
+    def _bring(self, ids: Sequence[int]) -> mx.array:
         keep = 0
         limit = min(len(self.held), len(ids) - 1)
         while keep < limit and self.held[keep] == ids[keep]:
@@ -110,7 +117,10 @@ class Stream:
         self, ids: Sequence[int], sampling: Sampling, seed: int = 0, stop: Sequence[str] = ()
     ) -> Iterator[Token]:
         """Tokens after `ids` until an END, a stop string, max_tokens or the end of the context. The END token is yielded
-        too. Text that may still become a stop string, or that ends inside a character, comes with a later token."""
+        too. Text that may still become a stop string, or that ends inside a character, comes with a later token.
+        UserError, before the first token is asked for, where there is no prompt or it leaves no room."""
+        if not 0 <= seed < 1 << 64:
+            raise UserError(f"--seed {seed}: must lie between 0 and 2^64 - 1")
         if not ids:
             raise UserError("the prompt is empty; give at least one character with -p")
         if len(ids) >= self.context:
@@ -118,6 +128,9 @@ class Stream:
                 f"the prompt has {len(ids)} tokens, the model's context {self.context}; shorten it by "
                 f"{len(ids) - self.context + 1}"
             )
+        return self._tokens(ids, sampling, seed, stop)
+
+    def _tokens(self, ids: Sequence[int], sampling: Sampling, seed: int, stop: Sequence[str]) -> Iterator[Token]:
         everything, held = list(ids), ""
         decoder, stops = self.tokenizer.stream(), _Stops(stop)
         key = mx.random.key(seed)

@@ -18,6 +18,7 @@ from lab.model import Shape, Transformer
 from lab.runs import find, write_atomic
 from lab.tokenizer import Tokenizer
 
+LONGEST_HEADER = 100_000_000  # bytes, the format's own limit
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 # What a config may ask for that our class does not do; such a model runs through mlx_lm's own class.
 NOT_OURS = ("rope_scaling", "sliding_window", "attention_bias", "mlp_bias", "rope_traditional", "quantization")
@@ -68,6 +69,10 @@ def _expected_size(path: Path) -> int:
         if len(head) < 8:
             return 8
         (length,) = struct.unpack("<Q", head)
+        if length > LONGEST_HEADER:
+            return -1
+        if 8 + length > path.stat().st_size:
+            return 8 + int(length)
         try:
             header = json.loads(file.read(length))
             ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
@@ -181,7 +186,7 @@ def shape_from(config: dict[str, Any]) -> Shape | None:
             qk_norm=config["model_type"] == "qwen3",
         )
     except KeyError as error:
-        raise UserError(f"config.json: {error.args[0]} is missing for model_type {config['model_type']}") from error
+        raise UserError(f"{error.args[0]} is missing for model_type {config['model_type']}") from error
 
 
 def load(model: str | Path, dtype: str | None = None) -> Model:
@@ -193,12 +198,18 @@ def load(model: str | Path, dtype: str | None = None) -> Model:
     folder, weights = find(str(model))
     config = read_config(folder)
     tokenizer = Tokenizer.load(folder)
-    shape = shape_from(config)
+    try:
+        shape = shape_from(config)
+        context = config.get("max_position_embeddings") or config.get("n_positions") or config.get("n_ctx") or 2048
+        context = int(context)
+    except UserError as error:
+        raise UserError(f"{folder}/config.json: {error}; copy or download it again") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{folder}/config.json: a number is no number ({error}); copy or download it again") from error
     if shape is None:
         network = _load_foreign(folder, config)
-        context = config.get("max_position_embeddings") or config.get("n_positions") or config.get("n_ctx") or 2048
     else:
-        network, context = Transformer(shape), shape.max_position_embeddings
+        network = Transformer(shape)
         _fill(network, _read_all(weights), weights)
     count = sum(v.size for _, v in device.flat(network.parameters()))
     want = DTYPES[dtype] if dtype else device.compute_dtype(count)
@@ -210,7 +221,7 @@ def load(model: str | Path, dtype: str | None = None) -> Model:
             f"{folder}: the tokenizer has {tokenizer.vocab_size} ids, the model only {shape.vocab_size}; "
             "they do not belong together"
         )
-    return Model(network, tokenizer, config, int(context), folder)
+    return Model(network, tokenizer, config, context, folder)
 
 
 def _read_all(folder: Path) -> dict[str, mx.array]:

@@ -6,8 +6,10 @@ import difflib
 import importlib
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 # name -> (module, one line). A recipe has run(config, record) and trains; a command has run(config) -> exit code.
@@ -40,15 +42,40 @@ def usage() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 2 for bad input, 130 for Ctrl-C."""
     args = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows ? and does not end the command
+    name = args[0] if args else ""
+    try:
+        code = _call(args)
+        if sys.stdout:
+            sys.stdout.flush()
+        return code
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich met it first
+            return 0
+        raise
+    except BrokenPipeError:  # `lab runs | head`: the reader has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        return _fail(f"lab {name}", f"{error.filename or 'file'}: {error.strerror or error}")
+
+
+def _call(args: list[str]) -> int:
+    if args[:1] == ["help"] and len(args) > 1:
+        args = [args[1], "--help"]
     if not args or args[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
-    name = args.pop(0)
+    name, *args = args
     table = RECIPES | COMMANDS
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=1)
+        near = difflib.get_close_matches(name, [*table, "--help"], n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(table)}"
-        return _fail("lab", f"no command {name}; {hint} (lab --help)")
+        return _fail("lab", f"no command {name or 'without a name'}; {hint} (lab --help)")
     from lab.errors import UserError
 
     try:
@@ -58,13 +85,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(module.run(parse(name, module, args)) or 0)
     except UserError as error:
         return _fail(f"lab {name}", str(error))
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # `lab runs | head`: the reader has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        return _fail(f"lab {name}", f"{error.filename or 'file'}: {error.strerror or error}")
 
 
 def _fail(who: str, message: str) -> int:
@@ -74,18 +94,20 @@ def _fail(who: str, message: str) -> int:
 
 def _train(name: str, module: Any, args: list[str]) -> int:
     """Open (or reopen) the run folder, show progress, run the recipe."""
+    from lab.errors import UserError
     from lab.run import Run
     from recipes.progress import watch
 
-    config = parse(name, module, args)
-    default = None
+    config = _absolute(parse(name, module, args))
     if config.resume:
-        default = module.Config(**_recorded(name, config.name, module.Config))
-        changed = [f.name for f in dataclasses.fields(config) if _differs(f.name, config, default, module.Config())]
-        if changed:
-            flag = "--" + changed[0].replace("_", "-")
-            return _fail(f"lab {name}", f"{flag} cannot change on --resume; leave it out, or start a new run")
-        config = dataclasses.replace(default, resume=True, name=config.name)
+        recorded = _absolute(module.Config(**_recorded(name, config.name, module.Config)))
+        given = _absolute(parse(name, module, args, recorded))
+        for field in dataclasses.fields(recorded):
+            if field.name not in ("name", "resume") and getattr(given, field.name) != getattr(recorded, field.name):
+                flag = "--" + field.name.replace("_", "-")
+                was = getattr(recorded, field.name)
+                raise UserError(f"{flag} cannot change on --resume (it was {was}); leave it out, or start a new run")
+        config = dataclasses.replace(recorded, resume=True, name=config.name)
     module.check(config)
     record = Run(
         name, dataclasses.asdict(dataclasses.replace(config, name=None, resume=False)), config.name, config.resume
@@ -95,76 +117,133 @@ def _train(name: str, module: Any, args: list[str]) -> int:
     return 0
 
 
+def _absolute(config: Any) -> Any:
+    """The path of --data in full, so that --resume finds it from any folder."""
+    data = getattr(config, "data", None)
+    if not data or not Path(data).expanduser().exists():
+        return config
+    return dataclasses.replace(config, data=str(Path(data).expanduser().resolve()))
+
+
 def _recorded(recipe: str, name: str | None, kind: Any) -> dict[str, Any]:
     """The config of the run that --resume goes on with."""
-    from lab.run import newest
-    from lab.runs import read_json, root
+    from lab.errors import UserError
+    from lab.run import check_name, newest
+    from lab.runs import find, read_json, root
 
-    known = {f.name for f in dataclasses.fields(kind)}
-    config = read_json(root() / (name or newest(recipe)) / "run.json").get("config", {})
-    return {k: v for k, v in config.items() if k in known}
+    name = name or newest(recipe)
+    check_name(name)
+    if not (root() / name).is_dir():
+        find(name)  # offers the nearest name
+    passport = read_json(root() / name / "run.json")
+    if not passport:
+        raise UserError(f"--resume: {root() / name} is no run; `lab runs` lists them")
+    if passport.get("recipe") != recipe:
+        raise UserError(f"--resume: {name} was made by {passport.get('recipe')}, not by {recipe}; `lab runs` lists them")
+    config = passport.get("config")
+    fields = {f.name: f.default for f in dataclasses.fields(kind)}
+    known = {k: v for k, v in (config if isinstance(config, dict) else {}).items() if k in fields}
+    return {k: tuple(v) if isinstance(fields[k], tuple) else v for k, v in known.items()}
 
 
-def _differs(field: str, given: Any, recorded: Any, plain: Any) -> bool:
-    """True for a flag that was given (is not the default) and is not what the run was started with."""
-    value = getattr(given, field)
-    return field not in ("name", "resume") and value not in (getattr(plain, field), getattr(recorded, field))
-
-
-def parse(name: str, module: Any, args: list[str]) -> Any:
+def parse(name: str, module: Any, args: list[str], default: Any = None) -> Any:
     """Flags -> the module's Config. A file given with -c comes before the flags, so the command line wins."""
+    from lab.errors import UserError
+
+    path, rest = _split_file(args)
+    flags: list[str] = []
+    if path is not None:
+        flags = _flags_of(path, module.Config, rest)
+        try:
+            _tyro(name, module, flags, default)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+    return _tyro(name, module, flags + rest, default)
+
+
+def _tyro(name: str, module: Any, args: list[str], default: Any) -> Any:
     import tyro
 
     from lab.errors import UserError
 
-    args = _with_file(name, args, module.Config)
     complaint = io.StringIO()
+    more = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(complaint):
             config, unknown = tyro.cli(
-                module.Config, args=args, prog=f"lab {name}", description=module.__doc__, return_unknown_args=True
+                module.Config, args=args, prog=f"lab {name}", description=module.__doc__, return_unknown_args=True, **more
             )
     except SystemExit as error:
-        if error.code:
+        if error.code and not isinstance(error.__context__, BrokenPipeError):
             raise UserError(f"{_plain(complaint.getvalue())} (lab {name} --help)") from None
         raise
     if unknown:
-        flags = ["--" + f.name.replace("_", "-") for f in dataclasses.fields(module.Config)]
-        near = difflib.get_close_matches(unknown[0].split("=")[0].replace("_", "-"), flags, n=1)
-        what = "unknown flag" if unknown[0].startswith("-") else "too much:"
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"{what} {unknown[0]}{hint} (lab {name} --help)")
+        raise UserError(f"{_unknown(unknown[0], args, module.Config)} (lab {name} --help)")
     return config
 
 
+def _unknown(word: str, args: list[str], kind: Any) -> str:
+    """What to say of a word that no flag takes."""
+    switches = {"--" + f.name.replace("_", "-") for f in dataclasses.fields(kind) if isinstance(f.default, bool)}
+    if not word.startswith("-"):
+        before = [a.split("=")[0] for a, b in zip(args, [*args[1:], ""], strict=True) if word in (b, a.partition("=")[2])]
+        flag = next((f.replace("_", "-") for f in before if f.replace("_", "-") in switches), "")
+        if flag:
+            return f"{flag} takes no value, but {word} follows; write {flag}, or leave it out"
+        return f"too much: {word}; put quotes around text with spaces"
+    flags = ["--" + f.name.replace("_", "-") for f in dataclasses.fields(kind)]
+    flags += ["--no-" + f.removeprefix("--") for f in switches] + ["--help", "--config"]
+    near = difflib.get_close_matches(word.split("=")[0].replace("_", "-"), flags, n=1)
+    return f"unknown flag {word}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+KINDS = {"INT": "a whole number", "FLOAT": "a number"}
+
+
 def _plain(box: str) -> str:
-    """The first part of tyro's framed complaint, as one line."""
-    words: list[str] = []
+    """The first part of tyro's framed complaint (drawn with lines, or in ASCII), as one line in our words."""
+    parts: list[list[str]] = [[]]
     for line in box.splitlines():
-        text = line.strip("│╭╮╰╯─ ")
-        if words and (not text or set(line.strip()) <= set("│─ ")):
-            break
-        if line.startswith("│") and text:
-            words.append(text)
-    return " ".join(words) or "bad arguments"
+        text = line.strip("│ ")
+        if line.startswith(("╭", "╰")) or not text or set(text) <= set("─-"):
+            parts.append([])
+        else:
+            parts[-1].append(text)
+    said = [" ".join(part) for part in parts if part]
+    text = (said[1] if "╭" not in box and len(said) > 1 else said[0]) if said else "bad arguments"
+    if found := re.match(r"Missing value for argument '([^']+)'", text):
+        return f"{found[1]} needs a value"
+    if found := re.match(r"invalid choice '(.*)' for argument '([^']+)'\. Expected one of \((.*)\)", text):
+        return f"{found[2]} {found[1]}: choose one of {found[3].replace(chr(39), '').rstrip(',')}"
+    if found := re.match(r"Error parsing (\S+): no type matching (\S+) could be instantiated from \['(.*?)'\]", text):
+        kind = found[2].split("|")[-1]
+        return f"{found[1]} {found[3]}: give {KINDS.get(kind, kind)}"
+    if found := re.match(r"Error parsing (\S+): (could not convert string to float|invalid literal).*: '(.*)'", text):
+        return f"{found[1]} {found[3]}: give {'a number' if 'float' in found[2] else 'a whole number'}"
+    return text
 
 
-def _with_file(name: str, args: list[str], kind: Any) -> list[str]:
-    """Replace -c/--config FILE by the flags that the YAML file holds, in front of the given ones."""
+def _split_file(args: list[str]) -> tuple[str | None, list[str]]:
+    """(the FILE of -c/--config or None, the other arguments)."""
     from lab.errors import UserError
 
-    for i, arg in enumerate(args):
-        flag, _, value = arg.partition("=")
-        if flag in ("-c", "--config"):
-            rest = args[:i] + args[i + (1 if value else 2) :]
-            path = value or (args[i + 1] if i + 1 < len(args) else "")
-            if not path:
-                raise UserError("-c needs a YAML file")
-            return _flags_of(path, kind) + rest
-    return args
+    path, rest, left = None, list[str](), list(args)
+    while left:
+        flag, _, value = left[0].partition("=")
+        if flag not in ("-c", "--config"):
+            rest.append(left.pop(0))
+            continue
+        if path is not None:
+            raise UserError(f"{flag} is given twice; put all into one file")
+        path = value or (left[1] if len(left) > 1 and "=" not in left[0] else "")
+        left = left[1 if "=" in left[0] else 2 :]
+        if not path:
+            raise UserError(f"{flag} needs a YAML file")
+    return path, rest
 
 
-def _flags_of(path: str, kind: Any) -> list[str]:
+def _flags_of(path: str, kind: Any, given: list[str]) -> list[str]:
+    """The flags that a YAML file holds. A flag that may be repeated is left out when the command line gives it."""
     import yaml
 
     from lab.errors import UserError
@@ -172,23 +251,28 @@ def _flags_of(path: str, kind: Any) -> list[str]:
     try:
         with open(path, encoding="utf-8") as file:
             values = yaml.safe_load(file) or {}
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give a YAML file with -c") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: broken YAML: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: write one `flag: value` a line")
-    known = {f.name for f in dataclasses.fields(kind)}
+    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
     flags: list[str] = []
     for key, value in values.items():
         field = str(key).replace("-", "_")
-        if field not in known:
-            near = difflib.get_close_matches(field, known, n=1)
+        if field not in defaults:
+            near = difflib.get_close_matches(field, defaults, n=1)
             raise UserError(f"{path}: unknown key {key}" + (f"; did you mean {near[0]}?" if near else ""))
-        flag = "--" + field.replace("_", "-")
-        if value is True:
-            flags.append(flag)
-        elif value is not False and value is not None:
-            for item in value if isinstance(value, list) else [value]:
-                flags += [flag, str(item)]
+        flag, default = "--" + field.replace("_", "-"), defaults[field]
+        many = isinstance(default, tuple)
+        if isinstance(value, dict) or (isinstance(value, list) and not many):
+            raise UserError(f"{path}: {key}: give one plain value")
+        if isinstance(default, bool) and isinstance(value, bool):
+            if value != default:
+                flags.append(flag if value else "--no-" + flag.removeprefix("--"))
+        elif value is not None and not (many and any(a.split("=")[0].replace("_", "-") == flag for a in given)):
+            flags += [f"{flag}={item}" for item in (value if isinstance(value, list) else [value])]
     return flags
 
 

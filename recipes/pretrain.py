@@ -99,25 +99,30 @@ class Config:
 
 def check(config: Config) -> None:
     """Refuse bad flags before anything is written."""
-    shape(config, 1536)
-    if config.data:
-        data.files(config.data)
-    parse_mix(config.mix)
     positive = (
-        "iters",
-        "batch_size",
-        "grad_accumulation_steps",
-        "max_seq_length",
-        "steps_per_eval",
-        "save_every",
-        "keep",
-    )
+        "vocab_size", "layers", "width", "heads", "kv_heads", "ffn", "context", "iters", "batch_size",
+        "grad_accumulation_steps", "max_seq_length", "steps_per_eval", "save_every", "keep",
+    )  # fmt: skip
     for field in positive:
         value = getattr(config, field)
         if value is not None and value < 1:
             raise UserError(f"--{field.replace('_', '-')} {value}: must be at least 1")
+    if config.context is not None and config.context < config.max_seq_length:
+        raise UserError(f"--context {config.context} is shorter than --max-seq-length {config.max_seq_length}; raise it")
+    if not 0 <= config.seed < 1 << 63:
+        raise UserError(f"--seed {config.seed}: must lie between 0 and 2^63 - 1")
+    if config.warmup < 0:
+        raise UserError(f"--warmup {config.warmup}: must be 0 or more steps")
+    if not 0 <= config.decay <= 1:
+        raise UserError(f"--decay {config.decay}: must lie between 0 and 1, a share of the steps")
+    if not 0 <= config.weight_decay < math.inf:
+        raise UserError(f"--weight-decay {config.weight_decay}: must be 0 or more")
     if config.learning_rate is not None and not 0 < config.learning_rate < 10:
         raise UserError(f"--learning-rate {config.learning_rate}: must be above 0 (muon 0.02, adamw 0.003)")
+    shape(config, config.vocab_size or 1536)
+    parse_mix(config.mix)
+    if config.data:
+        data.files(config.data)
 
 
 def run(config: Config, record: Run) -> None:

@@ -29,10 +29,10 @@ class Row:
 
 
 def answers(network: Any, tokenizer: Tokenizer, prompts: Sequence[str]) -> list[str]:
-    """Greedy completions of texts, up to the first full stop or line end."""
+    """Greedy completions of texts, up to the first line end."""
     ids = [[*tokenizer.begin, *tokenizer.encode(p)] for p in prompts]
     said = [tokenizer.decode(reply) for reply in complete(network, ids, LONGEST, tokenizer.ends)]
-    return [text.split(".")[0].split("\n")[0].strip() for text in said]
+    return [text.split("\n")[0].strip() for text in said]
 
 
 def facts(network: Any, tokenizer: Tokenizer, most: int = 60) -> list[Row]:
@@ -49,15 +49,21 @@ def facts(network: Any, tokenizer: Tokenizer, most: int = 60) -> list[Row]:
         asked = answers(network, tokenizer, [pocket.question(e, r) for e, r in pairs])
         stated = answers(network, tokenizer, [pocket.cloze(e, r) for e, r in pairs])
         plausible = [
-            a != t and a in pocket.answers(e.kind, r) for a, t, (e, r) in zip(asked, truth, pairs, strict=True)
+            not right(a, t) and any(right(a, other) for other in pocket.answers(e.kind, r))
+            for a, t, (e, r) in zip(asked, truth, pairs, strict=True)
         ]
         chance = sum(pocket.chance(e.kind, r) for e, r in pairs) / len(pairs)
         rows.append(Row(exposures, len(pairs), _share(asked, truth), _share(stated, truth), chance, _mean(plausible)))
     return rows
 
 
+def right(said: str, truth: str) -> bool:
+    """True when the reply begins with the answer as whole words: 'Paris, in Europe' is right, 'Parish' is not."""
+    return said.startswith(truth) and not said[len(truth) : len(truth) + 1].isalnum()
+
+
 def _share(said: Sequence[str], truth: Sequence[str]) -> float:
-    return _mean([s == t for s, t in zip(said, truth, strict=True)])
+    return _mean([right(s, t) for s, t in zip(said, truth, strict=True)])
 
 
 def _mean(values: Sequence[bool]) -> float:
@@ -71,7 +77,7 @@ def sources(network: Any, tokenizer: Tokenizer) -> dict[str, tuple[float, float]
     table: dict[str, tuple[float, float]] = {}
     for odds in sorted({c.weights for c in conflicts}):
         mine = [(a, c) for a, c in zip(said, conflicts, strict=True) if c.weights == odds]
-        heavy, light = ([a == c.versions[i] for a, c in mine] for i in (0, 1))
+        heavy, light = ([right(a, c.versions[i]) for a, c in mine] for i in (0, 1))
         table[f"{odds[0]}:{odds[1]}"] = (_mean(heavy), _mean(light))
     return table
 
@@ -98,7 +104,8 @@ def exam(network: Any, tokenizer: Tokenizer, say: Callable[[str], None]) -> dict
         numbers |= {f"invented_{row.exposures}": row.invented}
     stranger = pocket.entities("person", 0)[0]
     question = pocket.question(stranger, "job")
-    say(f"never told, and answered all the same: {question} {answers(network, tokenizer, [question])[0]}")
+    reply = answers(network, tokenizer, [question])[0].split(".")[0]
+    say(f"never told, and answered all the same: {question} {reply}")
     for odds, (heavy, light) in sources(network, tokenizer).items():
         say(f"two sources at {odds}: the heavier one is repeated {heavy:.2f}, the lighter one {light:.2f}")
         numbers |= {f"heavier_{odds}": heavy, f"lighter_{odds}": light}

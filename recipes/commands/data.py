@@ -89,7 +89,7 @@ def _files(config: Config, console: Console) -> None:
     for path in train + valid:
         sizes = [len(text) for text in data.read(path)]
         use = "held out" if path in valid else "training" + ("" if valid else ", every 50th document held out")
-        table.add_row(str(path), f"{len(sizes):,}", f"{sum(sizes):,}", use)
+        table.add_row(escape(str(path)), f"{len(sizes):,}", f"{sum(sizes):,}", use)
         if not sizes:
             raise UserError(f"{path}: no text in this file; put some there, or leave the file out")
     console.print(table)

@@ -18,6 +18,7 @@ from lab import chat, device, weights
 from lab.errors import UserError
 from lab.runs import runs
 from lab.sample import Sampling, Stream
+from lab.tokenizer import text_from_bytes
 
 
 @dataclass(frozen=True)
@@ -79,29 +80,44 @@ def fresh_seed() -> int:
     return time.time_ns() // 1000 % 1_000_000
 
 
+def from_stdin() -> str:
+    """A prompt from standard input, without the line end that `echo` adds."""
+    if sys.stdin is None:
+        raise UserError("standard input is closed; give the prompt with -p TEXT")
+    if sys.stdin.isatty():
+        return input()
+    return text_from_bytes(sys.stdin.buffer.read(), "standard input").removesuffix("\n").removesuffix("\r")
+
+
 def run(config: Config) -> int:
     options = sampling(config)
-    text = config.prompt
-    if text == "-":
-        text = sys.stdin.buffer.read().decode("utf-8", errors="strict") if not sys.stdin.isatty() else input()
+    text = from_stdin() if config.prompt == "-" else config.prompt
     model = open_model(config.model, config.dtype)
     tokenizer = model.tokenizer
     if model.chats and config.chat_template:
+        if not text.strip():
+            raise UserError("the prompt is empty; say something with -p TEXT, or -p - for standard input")
         ids = chat.prompt(tokenizer, [{"role": "user", "content": text}])
+        shown = ""
     else:
         ids = [*tokenizer.begin, *tokenizer.encode(text)]
-        sys.stdout.write(text)
+        shown = text
     stream = Stream(model.network, tokenizer, model.context)
     seed = config.seed if config.seed is not None else fresh_seed()
+    tokens = stream(ids, options, seed, config.stop)
+    sys.stdout.write(shown)
+    sys.stdout.flush()
     started, count, first = time.perf_counter(), 0, 0.0
     try:
-        for token in stream(ids, options, seed, config.stop):
+        for token in tokens:
             first = first or time.perf_counter()
             count += 1
             sys.stdout.write(token.text)
             sys.stdout.flush()
-    finally:
+    except KeyboardInterrupt:
         sys.stdout.write("\n")
+        raise
+    sys.stdout.write("\n")
     took = time.perf_counter() - (first or started)
     print(
         f"[{model.folder.name}: {len(ids)} tokens in, first after {(first or started) - started:.2f} s; {count} out, "

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from lab.errors import UserError
@@ -37,16 +39,15 @@ def run(config: Config) -> int:
         for info in found:
             print(json.dumps(dataclasses.asdict(info), default=str))
     elif not found:
-        console.print(f"No runs in {root()} yet. Make one: lab pretrain")
+        console.print(f"No runs in {root()} yet. Make one: lab pretrain", markup=False)
     else:
         table = Table(box=None, header_style="bold")
         for column in ("run", "recipe", "state", "step", "result", "parent", "age"):
             table.add_column(column, overflow="fold")
         for info in found:
             step = f"{info.step}/{info.total}" if info.total else ""
-            table.add_row(
-                info.name, info.recipe, info.state, step, info.headline, info.parent or "", _age(info.created)
-            )
+            row = (info.name, info.recipe, info.state, step, info.headline, info.parent or "", _age(info.created))
+            table.add_row(*map(escape, row))
         console.print(table)
     return 0
 
@@ -71,16 +72,20 @@ def _one(console: Console, info: Info) -> None:
         last.update({k: v for k, v in row.items() if k not in ("t", "event", "cmd")})
     samples = {row.get("prompt"): row for row in read_lines(info.folder / "samples.jsonl")}
     grid = Table.grid(padding=(0, 2))
-    grid.add_row("folder", str(info.folder))
-    grid.add_row("state", f"{info.state}, step {info.step} of {info.total}")
+
+    def add(title: str, value: str) -> None:
+        grid.add_row(title, Text(value))  # as it is: text of a model may look like rich's markup
+
+    add("folder", str(info.folder))
+    add("state", f"{info.state}, step {info.step} of {info.total}")
     if error := info.status.get("error"):
-        grid.add_row("error", str(error))
-    grid.add_row("config", ", ".join(f"{k}={v}" for k, v in config.items()))
-    grid.add_row("made", f"git {passport.get('git')}, {passport.get('versions')}")
-    grid.add_row("checkpoints", ", ".join(str(int(c.name)) for c in checkpoints(info.folder)) or "none")
-    grid.add_row("last", ", ".join(f"{k}={_short(v)}" for k, v in last.items() if not isinstance(v, dict | list)))
+        add("error", str(error))
+    add("config", ", ".join(f"{k}={v}" for k, v in config.items()))
+    add("made", f"git {passport.get('git')}, {passport.get('versions')}")
+    add("checkpoints", ", ".join(str(int(c.name)) for c in checkpoints(info.folder)) or "none")
+    add("last", ", ".join(f"{k}={_short(v)}" for k, v in last.items() if not isinstance(v, dict | list)))
     for prompt, row in samples.items():
-        grid.add_row("sample", f"{prompt}[green]{row.get('text', '')}[/]")
+        grid.add_row("sample", Text.assemble(str(prompt), (str(row.get("text", "")), "green")))
     console.print(grid)
 
 

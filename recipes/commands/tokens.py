@@ -65,11 +65,11 @@ def run(config: Config) -> int:
     if config.train:
         source = data.source(config.train)
         corpus = _first((text for text, _ in source.train()), TRAIN_ON)
-        trained = Tokenizer.train(corpus, config.vocab_size)
+        trained = data.learn(source, corpus, config.vocab_size)
         tokenizers.append(trained)
         if config.out:
             trained.save(config.out)
-            console.print(f"Saved in {config.out}", highlight=False)
+            console.print(f"Saved in {config.out}", highlight=False, markup=False)
         if config.table or not text:
             held_out = _first((text for text, _ in source.held_out()), MEASURE_ON)
             what, measured = ("the text", [text]) if text else ("text that was not trained on", held_out)

@@ -3,13 +3,14 @@
 import math
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 
 from lab import device
 from lab.errors import UserError
 from lab.loss import Batch, nll
-from lab.model import SIZES, Shape, Transformer, new_cache, shape_of
+from lab.model import SIZES, Shape, Transformer, new_cache, shape_of, silu
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -87,3 +88,10 @@ def test_impossible_shapes_are_refused_in_words(numbers: dict[str, int], said: s
 def test_unknown_size_names_the_sizes() -> None:
     with pytest.raises(UserError, match="pocket, 5m"):
         shape_of("7b")
+
+
+def test_silu_and_its_gradient_equal_mlx() -> None:
+    x = mx.concatenate([mx.random.normal((200,), key=mx.random.key(0)) * 10, mx.array([0.0, 90.0, -90.0, -200.0, 200.0])])
+    assert mx.abs(silu(x) - nn.silu(x)).max() < 1e-5
+    ours, theirs = (mx.grad(lambda v, f=f: (f(v) * mx.arange(205)).sum())(x) for f in (silu, nn.silu))
+    assert mx.abs(ours - theirs).max() < 1e-3

@@ -1,0 +1,155 @@
+"""Model folders: what we write opens elsewhere with the same numbers, what others write opens here."""
+
+import json
+import shutil
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from lab import device, weights
+from lab.errors import UserError
+from lab.model import Shape, Transformer, new_cache
+from lab.runs import find
+from lab.sample import Sampling, Stream
+
+
+@pytest.fixture
+def folder(tiny, tokenizer, tmp_path: Path) -> Path:
+    path = tmp_path / "model"
+    weights.save(path, tiny, tokenizer)
+    return path
+
+
+def test_save_and_load_are_exact(folder: Path, tiny, tokenizer) -> None:
+    model = weights.load(folder)
+    for (name, a), (_, b) in zip(device.flat(tiny.parameters()), device.flat(model.network.parameters()), strict=True):
+        assert mx.array_equal(a, b), name
+    assert model.network.shape == tiny.shape
+    assert model.tokenizer.fingerprint == tokenizer.fingerprint
+    assert not model.chats
+
+
+def test_bf16_on_disk_is_computed_in_fp32_on_the_cpu(tiny, tokenizer, tmp_path: Path) -> None:
+    weights.save(tmp_path / "half", tiny, tokenizer, mx.bfloat16)
+    assert json.loads((tmp_path / "half" / "config.json").read_text())["torch_dtype"] == "bfloat16"
+    assert weights.load_arrays(tmp_path / "half" / "model.safetensors")["model.norm.weight"].dtype == mx.bfloat16
+    assert weights.load(tmp_path / "half").network.model.norm.weight.dtype == mx.float32
+    assert weights.load(tmp_path / "half", "bfloat16").network.model.norm.weight.dtype == mx.bfloat16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("qk_norm", [True, False])
+@pytest.mark.parametrize("tie", [True, False])
+def test_mlx_lm_computes_the_same(tokenizer, tmp_path: Path, qk_norm: bool, tie: bool) -> None:
+    import mlx_lm
+
+    shape = Shape(tokenizer.vocab_size, 64, 2, 4, 2, 16, 96, qk_norm=qk_norm, tie_word_embeddings=tie)
+    ours = Transformer(shape)
+    ours.initialise(0)
+    ours.load_weights([(k, v + 0.05) for k, v in device.flat(ours.parameters())])
+    weights.save(tmp_path / "m", ours, tokenizer)
+    theirs, their_tokenizer = mlx_lm.load(str(tmp_path / "m"))
+    ids = mx.array([tokenizer.encode("Ada took a kite to the lake."), tokenizer.encode("Bo took a boat to the park.")][:1])
+    assert mx.abs(ours(ids) - theirs(ids)).max() < 1e-4
+    assert their_tokenizer.encode("Ada took", add_special_tokens=False) == tokenizer.encode("Ada took")
+    assert their_tokenizer.eos_token_ids == set(tokenizer.ends)
+    # Our class also takes mlx-lm's caches.
+    cache = theirs.make_cache() if hasattr(theirs, "make_cache") else __import__("mlx_lm").models.cache.make_prompt_cache(theirs)
+    assert mx.abs(ours(ids[:, :3], cache=cache) - theirs(ids[:, :3])).max() < 1e-4
+    assert mx.abs(ours(ids[:, 3:], cache=cache) - theirs(ids)[:, 3:]).max() < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gpt2"])
+def test_random_folders_of_other_makers_load_and_sample(tokenizer, tmp_path: Path, kind: str) -> None:
+    """What mlx-lm's own classes save: llama and qwen3 run in ours, gpt2 through mlx-lm's model."""
+    import importlib
+
+    configs = {
+        "llama": {
+            "hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 64, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "rope_theta": 5000.0, "tie_word_embeddings": False,
+            "max_position_embeddings": 64,
+        },
+        "qwen3": {
+            "hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 64, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 1e6, "head_dim": 24, "tie_word_embeddings": True,
+            "max_position_embeddings": 64,
+        },
+        "gpt2": {"n_ctx": 64, "n_embd": 48, "n_head": 4, "n_layer": 2, "n_positions": 64, "layer_norm_epsilon": 1e-5},
+    }  # fmt: skip
+    config = {"model_type": kind, "vocab_size": tokenizer.vocab_size, "eos_token_id": tokenizer.end} | configs[kind]
+    module = importlib.import_module(f"mlx_lm.models.{kind}")
+    theirs = module.Model(module.ModelArgs.from_dict(config))
+    folder = tmp_path / kind
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    weights.save_arrays(folder / "model.safetensors", dict(device.flat(theirs.parameters())))
+    tokenizer.save(folder)
+    model = weights.load(folder)
+    assert isinstance(model.network, Transformer) == (kind != "gpt2")
+    assert model.context == 64
+    ids = mx.array([tokenizer.encode("Ada took a kite.")])
+    assert mx.abs(model.network(ids) - theirs(ids)).max() < 1e-4
+    cache = new_cache(model.network)
+    model.network(ids, cache=cache)
+    said = list(Stream(model.network, tokenizer, 64)(ids[0].tolist(), Sampling(max_tokens=12), seed=3))
+    assert 1 <= len(said) <= 12
+
+
+def edit(folder: Path, **values) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def cut(path: Path, keep: int) -> None:
+    path.write_bytes(path.read_bytes()[:keep])
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda f: shutil.rmtree(f), "no such folder"),
+        (lambda f: (f / "config.json").unlink(), "no model folder"),
+        (lambda f: (f / "config.json").write_text("{"), "broken JSON"),
+        (lambda f: (f / "config.json").write_text("[]"), "no model_type"),
+        (lambda f: (f / "model.safetensors").unlink(), r"no model\*.safetensors"),
+        (lambda f: cut(f / "model.safetensors", 5000), "the file is cut"),
+        (lambda f: cut(f / "model.safetensors", 4), "the file is cut"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00garbage!"), "header is broken"),
+        (lambda f: edit(f, intermediate_size=100), "do not match: .*config.json says"),
+        (lambda f: edit(f, num_hidden_layers=3), "do not match: .*is missing"),
+        (lambda f: edit(f, num_hidden_layers=1), "do not match: .*no place"),
+        (lambda f: edit(f, model_type="nosuch"), "does not load through mlx_lm"),
+        (lambda f: (f / "tokenizer.model").unlink() or (f / "tokenizer.json").unlink(), "tokenizer"),
+    ],
+)
+def test_what_is_no_model_is_refused_in_one_line(folder: Path, harm, said: str) -> None:
+    harm(folder)
+    with pytest.raises(UserError, match=said) as error:
+        weights.load(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_half_a_save_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    weights.save_arrays(path, {"a": mx.ones((4, 4))})
+    before = path.read_bytes()
+    (tmp_path / "x").mkdir()
+    with pytest.raises(OSError, match="nowhere"):
+        weights.save_arrays(tmp_path / "nowhere" / "model.safetensors", {"a": mx.zeros((4, 4))})
+    assert path.read_bytes() == before
+    assert np.array(weights.load_arrays(path)["a"]).sum() == 16
+
+
+def test_names_of_runs_and_checkpoints(home: Path) -> None:
+    (home / "mine" / "checkpoints" / "000400").mkdir(parents=True)
+    (home / "mine" / "config.json").write_text("{}")
+    assert find("mine") == (home / "mine", home / "mine")
+    assert find("mine@400")[1] == home / "mine" / "checkpoints" / "000400"
+    with pytest.raises(UserError, match="there are: 400"):
+        find("mine@500")
+    with pytest.raises(UserError, match="did you mean mine"):
+        find("mime")
