@@ -11,7 +11,7 @@ from recipes.pocket.people import PERSON, Entity, people
 from recipes.pocket.phrases import COMBINED, PASSAGES, QUESTIONS, STATEMENTS
 from recipes.pocket.seeds import Document, generator, shuffled
 
-COUNTRIES_BY_EXPOSURES = {100: 60, 30: 30, 10: 20, 3: 12, 1: 8, 0: 15}
+COUNTRIES_BY_EXPOSURES = {100: 60, 30: 30, 10: 20, 3: 12, 1: 8, 0: 14}
 ELEMENTS_BY_EXPOSURES = {100: 30, 30: 10, 10: 8, 3: 6, 1: 4, 0: 6}
 RELATIONS: dict[str, tuple[str, ...]] = {
     "person": ("job", "town", "instrument"),

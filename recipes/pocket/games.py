@@ -60,8 +60,11 @@ def best_moves(board: Board) -> tuple[int, ...]:
 
 
 def choose(r: Random, board: Board, skill: float) -> int:
-    """A perfect move with this probability, else any legal one."""
-    return r.choice(best_moves(board) if r.random() < skill else legal_moves(board))
+    """A perfect move with this probability, else any legal one; who plays perfectly wins at once where that is possible."""
+    if r.random() >= skill:
+        return r.choice(legal_moves(board))
+    best = best_moves(board)
+    return r.choice([move for move in best if winner(play(board, move))] or best)
 
 
 def transcript(moves: list[int]) -> str:

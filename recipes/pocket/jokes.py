@@ -46,7 +46,7 @@ _CALLBACK = (
 _FLAT = (
     "The {T} was at the {S} all day.",
     "The {T} is {q}.",
-    "There was a {q} {T} and it went to the {S}.",
+    "There was {AQ} {T} and it went to the {S}.",
     "The {T} went home.",
 )
 _RAMBLE = (
@@ -87,11 +87,11 @@ def tell_joke(r: Random, topic: str, style: str, setting: str) -> str:
     if r.random() < 0.12:
         setting = r.choice(SETTINGS)
     thing, other = r.sample(OBJECTS, 2)
-    text = r.choice(bank).format(
-        T=topic, S=setting, O=thing, P=other, AT=capital(article(topic)), AO=article(thing), AP=article(other),
-        q=r.choice(_SIZES), said=_SAID[style],
+    template, size = r.choice(bank), r.choice(_SIZES)
+    return template.format(
+        T=topic, S=setting, O=thing, P=other, q=size, said=_SAID[style],
+        AT=capital(article(topic)), AO=article(thing), AP=article(other), AQ=article(size),
     )  # fmt: skip
-    return text
 
 
 def joke(seed: int, split: Split = "train") -> tuple[str, str]:

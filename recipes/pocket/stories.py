@@ -176,9 +176,9 @@ _PLOTS: tuple[Callable[[Random, Cast], list[str]], ...] = (
 )  # fmt: skip
 
 
-def story(seed: int, r: Random | None = None) -> str:
+def story(seed: int) -> str:
     """One story of five to eight sentences."""
-    r = r or generator("stories", seed)
+    r = generator("stories", seed)
     cast = _cast(r)
     plot = r.choice(_PLOTS)
     sentences = plot(r, cast)

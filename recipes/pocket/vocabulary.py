@@ -88,14 +88,16 @@ _CODAS = terms("b d f g k l m n p r s t")
 
 
 def syllable(r: Random) -> str:
-    """A random closed syllable, such as `mip`; one of 900."""
-    return r.choice(_ONSETS) + r.choice(_VOWELS) + r.choice(_CODAS)
+    """A random closed syllable, such as `mip`; one of nearly 900."""
+    while (made := r.choice(_ONSETS) + r.choice(_VOWELS) + r.choice(_CODAS)) in ELEMENTS:
+        pass
+    return made
 
 
 def invented_word(r: Random) -> str:
-    """A random word of one or two syllables that means nothing, such as `tor` or `balmip`."""
+    """A random word of one or two syllables that means nothing, such as `tor` or `fabem`."""
     while True:
         word = syllable(r) if r.random() < 0.5 else r.choice(_ONSETS) + r.choice(_VOWELS) + syllable(r)
-        # `radon` is made of two syllables as well, and never-told names must not occur at all.
+        # `radon` is made of two syllables as well, and names that are never told must not occur at all.
         if word not in ELEMENTS:
             return word
