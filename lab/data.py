@@ -178,7 +178,8 @@ def learn(source: Source, texts: Iterable[str], vocab_size: int) -> Tokenizer:
     try:
         return Tokenizer.train(corpus, vocab_size)
     except UserError as error:
-        raise UserError(f"{source.name}: {error} (--vocab-size)" if corpus else f"{source.name}: {error}") from error
+        flag = " (--vocab-size)" if "vocabulary size" in str(error) else ""
+        raise UserError(f"{source.name}: {error}{flag}") from error
 
 
 def _first(source: Source, characters: int) -> Iterator[str]:

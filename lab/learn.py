@@ -19,8 +19,9 @@ from lab import device
 from lab.errors import UserError
 from lab.loss import Batch, Loss
 
-# How much slower AdamW's tensors learn than Muon's matrices: Muon's updates have unit scale, AdamW's unit elements.
-ADAM_SHARE = 0.25
+# AdamW's rate beside Muon's. Embeddings want a high one: on the pocket facts alone, one pass in batches of 2,048 tokens,
+# recall of what is told 100 times was .45 at a share of 0.25, .71 at 0.5 and 1.00 at 2.
+ADAM_SHARE = 2.0
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class Run:
         self.samples_now: dict[str, dict[str, Any]] = {}  # the last sample of each fixed prompt
         self.note = ""  # what it is busy with, in words
         self.print: Callable[[str], Any] = print
+        self.panel = False  # True while a live view shows the note
         self.save_every, self.keep = 0, 3
         self._part: Part | None = None
         self._stop = self._paused = self._want_checkpoint = False
@@ -111,15 +112,13 @@ class Run:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._interrupt)
             self._handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # outlive the terminal
-        self._take_device()
-        self.tell("running", force=True)
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         try:
             with contextlib.suppress(OSError):  # a full disk must not hide the error that is on its way
                 if kind is None:
-                    self.tell("stopped" if self._stop else "done", force=True)
+                    self.tell("stopped" if self.stopped else "done", force=True)
                 elif issubclass(kind, KeyboardInterrupt):
                     self.tell("stopped", force=True)
                 else:
@@ -158,8 +157,9 @@ class Run:
         self._stop = True
         if self._interrupts > 1:
             raise KeyboardInterrupt
-        if number == signal.SIGINT:
-            sys.stderr.write("\nStopping after this step and saving. Ctrl-C again stops at once.\n")
+        self.note = "stopping after this step and saving; Ctrl-C again stops at once"
+        if number == signal.SIGINT and not self.panel:
+            sys.stderr.write(f"\n{self.note}\n")
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -172,8 +172,11 @@ class Run:
             self.event("resume")
 
     def steps(self, total: int) -> Iterator[int]:
-        """Step numbers from where the run stands to `total`, obeying controls between two steps and saving at the end."""
+        """Step numbers from where the run stands to `total`; waits for the accelerator first, obeys controls between two
+        steps, saves at the end."""
         self.total = total
+        self._take_device()
+        self.tell("running", force=True)
         self._clock = [(time.time(), self.step)]
         if self.saved_step < 0:
             self.checkpoint()
@@ -192,7 +195,7 @@ class Run:
     @property
     def stopped(self) -> bool:
         """True when the loop ended early, by Ctrl-C or `lab ctl`."""
-        return self._stop
+        return self._stop and self.step < self.total
 
     def _obey(self) -> None:
         while True:

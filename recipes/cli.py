@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import errno
 import importlib
 import io
 import os
@@ -61,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        return _fail(f"lab {name}", f"{error.filename or 'file'}: {error.strerror or error}")
+        full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+        what = f"{error.filename or 'writing failed'}: {error.strerror or error}"
+        return _fail(f"lab {name}", what + ("; free some space and try again" if full else ""))
 
 
 def _call(args: list[str]) -> int:
@@ -139,7 +142,9 @@ def _recorded(recipe: str, name: str | None, kind: Any) -> dict[str, Any]:
     if not passport:
         raise UserError(f"--resume: {root() / name} is no run; `lab runs` lists them")
     if passport.get("recipe") != recipe:
-        raise UserError(f"--resume: {name} was made by {passport.get('recipe')}, not by {recipe}; `lab runs` lists them")
+        raise UserError(
+            f"--resume: {name} was made by {passport.get('recipe')}, not by {recipe}; `lab runs` lists them"
+        )
     config = passport.get("config")
     fields = {f.name: f.default for f in dataclasses.fields(kind)}
     known = {k: v for k, v in (config if isinstance(config, dict) else {}).items() if k in fields}
@@ -171,7 +176,12 @@ def _tyro(name: str, module: Any, args: list[str], default: Any) -> Any:
     try:
         with contextlib.redirect_stderr(complaint):
             config, unknown = tyro.cli(
-                module.Config, args=args, prog=f"lab {name}", description=module.__doc__, return_unknown_args=True, **more
+                module.Config,
+                args=args,
+                prog=f"lab {name}",
+                description=module.__doc__,
+                return_unknown_args=True,
+                **more,
             )
     except SystemExit as error:
         if error.code and not isinstance(error.__context__, BrokenPipeError):
@@ -186,7 +196,9 @@ def _unknown(word: str, args: list[str], kind: Any) -> str:
     """What to say of a word that no flag takes."""
     switches = {"--" + f.name.replace("_", "-") for f in dataclasses.fields(kind) if isinstance(f.default, bool)}
     if not word.startswith("-"):
-        before = [a.split("=")[0] for a, b in zip(args, [*args[1:], ""], strict=True) if word in (b, a.partition("=")[2])]
+        before = [
+            a.split("=")[0] for a, b in zip(args, [*args[1:], ""], strict=True) if word in (b, a.partition("=")[2])
+        ]
         flag = next((f.replace("_", "-") for f in before if f.replace("_", "-") in switches), "")
         if flag:
             return f"{flag} takes no value, but {word} follows; write {flag}, or leave it out"

@@ -67,7 +67,7 @@ class Config:
     """Longest context the model will accept later."""
     iters: int | None = None
     """Optimiser steps; without it one pass over the text."""
-    batch_size: int = 32
+    batch_size: int = 16
     """Windows a forward pass."""
     grad_accumulation_steps: int = 1
     """Forward passes an optimiser step."""
@@ -108,7 +108,9 @@ def check(config: Config) -> None:
         if value is not None and value < 1:
             raise UserError(f"--{field.replace('_', '-')} {value}: must be at least 1")
     if config.context is not None and config.context < config.max_seq_length:
-        raise UserError(f"--context {config.context} is shorter than --max-seq-length {config.max_seq_length}; raise it")
+        raise UserError(
+            f"--context {config.context} is shorter than --max-seq-length {config.max_seq_length}; raise it"
+        )
     if not 0 <= config.seed < 1 << 63:
         raise UserError(f"--seed {config.seed}: must lie between 0 and 2^63 - 1")
     if config.warmup < 0:
@@ -240,9 +242,9 @@ def introduce(config: Config, record: Run, train: data.Tokens, form: Shape, iter
         f"{form.num_attention_heads} heads, vocabulary {form.vocab_size}\n"
         f"run     {iters} steps, {tokens:,} tokens ({tokens / max(1, len(train.ids)):.2f} passes), {flops:.2e} FLOPs, "
         f"about {form.memory(config.batch_size, config.max_seq_length) / 1e9:.2f} GB\n"
-        f"device  {device.name()}\n"
-        f"folder  {record.folder}"
+        f"device  {device.name()}"
     )
+    record.print(f"folder  {record.folder}")  # not into the log, which travels with a shipped model
 
 
 class Eyes:

@@ -1,6 +1,8 @@
 """What a terminal shows while a recipe runs: a live panel, or plain lines where there is no terminal."""
 
 import contextlib
+import functools
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -54,7 +57,8 @@ class _Panel:
         grid.add_row("step", f"{record.step} of {record.total or '?'}", "left", f"{duration(left)}{until}")
         grid.add_row("loss", _number(last.get("loss")), "bits per byte", _number(last.get("bits_per_byte")))
         grid.add_row("tokens/s", _number(last.get("tok_s"), 0), "memory", f"{last.get('mem_process', 0):.2f} GB")
-        parts: list[Any] = [ProgressBar(total=record.total or 1, completed=record.step), grid]
+        # The bar ends its line only inside a padding.
+        parts: list[Any] = [Padding(ProgressBar(total=record.total or 1, completed=record.step), 0), grid]
         if self.losses:
             parts.append(Text(f"loss  {sparkline(self.losses, 60)}", style="cyan"))
         for sample in list(record.samples_now.values())[-3:]:
@@ -70,17 +74,39 @@ def _number(value: Any, digits: int = 3) -> str:
     return f"{value:,.{digits}f}" if isinstance(value, int | float) else "-"
 
 
+class _Outlived:
+    """Standard output that may go away (a closed terminal, `| head`) while the run, whose record is on disk, goes on."""
+
+    def __init__(self, file: Any):
+        self.file = file
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self.file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self.file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
 @contextlib.contextmanager
 def watch(record: Run) -> Iterator[None]:
     """Show the run until the block ends."""
-    console = Console()
+    screen: Any = _Outlived(sys.stdout)
+    console = Console(file=screen)
+    record.print = functools.partial(print, file=screen, flush=True)
     if console.is_terminal:
-        record.print = console.print
+        record.print, record.panel = functools.partial(console.print, markup=False, highlight=False), True
         with Live(_Panel(record), console=console, refresh_per_second=4, transient=False):
             yield
+            record.note = "stopped" if record.stopped else "done"  # what the last picture says
         return
     over = threading.Event()
-    thread = threading.Thread(target=_lines, args=(record, over), daemon=True)
+    thread = threading.Thread(target=_lines, args=(record, over, screen), daemon=True)
     thread.start()
     try:
         yield
@@ -89,7 +115,7 @@ def watch(record: Run) -> Iterator[None]:
         thread.join()
 
 
-def _lines(record: Run, over: threading.Event) -> None:
+def _lines(record: Run, over: threading.Event, screen: Any) -> None:
     """A line every ten seconds, for logs and pipes."""
     shown = ""
     while not over.wait(10 if shown else 2):
@@ -99,5 +125,5 @@ def _lines(record: Run, over: threading.Event) -> None:
             f"loss {_number(last.get('loss'))}  {_number(last.get('tok_s'), 0)} tok/s  left {duration(record.eta())}"
         )
         if line != shown:
-            print(line, flush=True)
+            print(line, file=screen, flush=True)
             shown = line

@@ -7,7 +7,10 @@ Examples:
   printf 'One day\\n' | lab chat --model pocket-base
 """
 
+import io
+import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from typing import Annotated
@@ -67,50 +70,66 @@ class Conversation:
             self.messages.append({"role": "system", "content": self.system})
         self.dropped = 0
 
+    def unanswered(self) -> None:
+        """Take back a message that got no reply."""
+        while self.messages and self.messages[-1]["role"] == "user":
+            self.messages.pop()
+
     def ids(self) -> list[int]:
         """The prompt for the next reply. Where it leaves no room in the context, the oldest turns go (never the system
         message), and `dropped` counts them."""
+        if not self.model.chats:  # no turns: each line is a page of its own, and may fill the context
+            tokenizer = self.model.tokenizer
+            return [*tokenizer.begin, *tokenizer.encode(self.messages[-1]["content"])]
         room = min(self.sampling.max_tokens, self.model.context // 4)
+        messages, dropped = self.messages, 0
         while True:
-            ids = self._ids()
-            turns = [i for i, m in enumerate(self.messages) if m["role"] != "system"]
+            ids = chat.prompt(self.model.tokenizer, messages)
+            turns = [i for i, m in enumerate(messages) if m["role"] != "system"]
             if len(ids) + room <= self.model.context:
+                self.messages, self.dropped = messages, self.dropped + dropped
                 return ids
-            if len(turns) <= 1:
+            if len(turns) <= 1:  # nothing is forgotten for a message that cannot be answered
                 raise UserError(
                     f"the message has {len(ids)} tokens and the context {self.model.context}; "
                     f"shorten it to about {self.model.context - room} tokens"
                 )
             cut = turns[2] if len(turns) > 2 else turns[1]
-            self.messages = [m for i, m in enumerate(self.messages) if i >= cut or m["role"] == "system"]
-            self.dropped += sum(1 for i in turns if i < cut)
-
-    def _ids(self) -> list[int]:
-        tokenizer = self.model.tokenizer
-        if self.model.chats:
-            return chat.prompt(tokenizer, self.messages)
-        text = self.messages[-1]["content"]  # a base model has no turns: each line is a page of its own
-        return [*tokenizer.begin, *tokenizer.encode(text)]
+            messages = [m for i, m in enumerate(messages) if i >= cut or m["role"] == "system"]
+            dropped += sum(1 for i in turns if i < cut)
 
     def reply(self) -> None:
         """Stream the answer to the last message; Ctrl-C keeps what was said so far."""
         ids, said, count = self.ids(), "", 0
         started, first = time.perf_counter(), 0.0
+        pressed: list[int] = []
+
+        def press(number: int, frame: object) -> None:
+            pressed.append(number)
+            raise KeyboardInterrupt
+
+        main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, press) if main else None
         try:
             for token in self.stream(ids, self.sampling, self.seed):
+                if pressed:  # MLX's bindings sometimes swallow an exception that a signal raises inside them
+                    raise KeyboardInterrupt
                 first = first or time.perf_counter()
                 count += 1
                 said += token.text
-                sys.stdout.write(token.text)
-                sys.stdout.flush()
+                generate.show(token.text)
         except KeyboardInterrupt:
             sys.stdout.write(" [stopped]")
+        finally:
+            if main:
+                signal.signal(signal.SIGINT, before)
         self.messages.append({"role": "assistant", "content": said})
+        generate.show("\n")  # here, not on stderr: where only one of them goes to a file, replies stay apart
         took = time.perf_counter() - (first or started)
         speed = max(0, count - 1) / max(took, 1e-9)
         note = f"; the {self.dropped} oldest turns no longer fit" if self.dropped else ""
         print(
-            f"\n[{count} tokens, {speed:.0f} tok/s, first after {(first or started) - started:.2f} s, "
+            f"[{count} tokens, {speed:.0f} tok/s, first after {(first or started) - started:.2f} s, "
             f"{self.stream.prefilled} prefilled, context {len(self.stream.held)}/{self.model.context}{note}]",
             file=sys.stderr,
         )
@@ -121,11 +140,15 @@ def run(config: Config) -> int:
         config.temp, config.top_k, config.top_p, config.min_p, config.repetition_penalty, config.repetition_context,
         config.max_tokens,
     )  # fmt: skip
+    if sys.stdin is None:
+        raise UserError("standard input is closed, so there is nobody to talk with; lab generate -p TEXT needs none")
     model = generate.open_model(config.model, config.dtype)
     seed = config.seed if config.seed is not None else generate.fresh_seed()
     talk = Conversation(model, config.system, sampling, seed)
     kind = "chat model" if model.chats else "base model: it completes what you type, each line is a page of its own"
     print(f"{model.folder.name} ({kind}); /help shows commands, Ctrl-D leaves", file=sys.stderr)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no UTF-8 cost one line, not the chat
     asking = sys.stdin.isatty()
     while True:
         try:
@@ -135,43 +158,66 @@ def run(config: Config) -> int:
         except KeyboardInterrupt:
             print("\n/exit or Ctrl-D leaves", file=sys.stderr)
             continue
-        except UnicodeDecodeError as error:
-            print(f"that is no UTF-8 ({error.reason}); type it again", file=sys.stderr)
-            continue
-        if not line.strip():
-            continue
-        if line.startswith("/"):
-            if not _command(talk, line):
+        try:
+            if not _obey(talk, line):
                 return 0
-            continue
+        except KeyboardInterrupt:  # between two tokens reply() takes it; this is the rest
+            print(" [stopped]", file=sys.stderr)
+            talk.unanswered()
+
+
+def _obey(talk: Conversation, line: str) -> bool:
+    """One line of the user; False to leave."""
+    if not line.strip():
+        return True
+    wrong = [i for i, c in enumerate(line, 1) if "\ud800" <= c <= "\udfff"]
+    if wrong:
+        print(f"character {wrong[0]} is not UTF-8; type the line again", file=sys.stderr)
+    elif line.startswith("/"):
+        return _command(talk, line)
+    else:
         talk.messages.append({"role": "user", "content": line})
         _answer(talk)
+    return True
 
 
 def _answer(talk: Conversation) -> None:
     try:
         talk.reply()
     except UserError as error:
-        talk.messages.pop()
+        talk.unanswered()
         print(f"{error}", file=sys.stderr)
 
 
 def _command(talk: Conversation, line: str) -> bool:
     """Obey a line that starts with a slash; False to leave."""
-    name, _, rest = line[1:].partition(" ")
+    name, _, rest = line[1:].strip().partition(" ")
+    rest = rest.strip()
+    said = HELP
     if name in ("exit", "quit", "q"):
         return False
     if name == "new":
         talk.clear()
-    elif name == "system":
+        said = "a new conversation"
+    elif name == "system" and talk.model.chats:
         talk.system = rest
         talk.clear()
-    elif name == "seed" and rest.strip().isdigit():
-        talk.seed = int(rest)
-    elif name == "again" and talk.messages and talk.messages[-1]["role"] == "assistant":
-        talk.messages.pop()
-        talk.seed += 1
-        _answer(talk)
-    else:
-        print(HELP, file=sys.stderr)
+        said = "a new conversation, " + ("with this system message" if rest else "without a system message")
+    elif name == "system":
+        said = f"{talk.model.folder.name} is a base model and has no system message"
+    elif name == "seed":
+        if rest.isascii() and rest.isdecimal() and int(rest) < 1 << 63:
+            talk.seed = int(rest)
+        good = rest in ("", str(talk.seed))
+        said = f"seed {talk.seed}" if good else f"/seed {rest}: give a whole number below 2^63, such as /seed 7"
+    elif name == "again":
+        said = "nothing to answer anew yet"
+        if talk.messages and talk.messages[-1]["role"] == "assistant":
+            talk.messages.pop()
+            talk.seed += 1
+            _answer(talk)
+            return True
+    elif name != "help":
+        said = f"no command /{name}\n{HELP}"
+    print(said, file=sys.stderr)
     return True

@@ -80,12 +80,22 @@ def fresh_seed() -> int:
     return time.time_ns() // 1000 % 1_000_000
 
 
+CONTROLS = {c: 0x2400 + c for c in range(32) if chr(c) not in "\n\t"} | {0x7F: 0x2421}
+CONTROLS |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+
+
+def show(text: str) -> None:
+    """Write at once. On a terminal control characters become signs: a model must not move the cursor or set colours."""
+    sys.stdout.write(text.translate(CONTROLS) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
 def from_stdin() -> str:
     """A prompt from standard input, without the line end that `echo` adds."""
     if sys.stdin is None:
         raise UserError("standard input is closed; give the prompt with -p TEXT")
     if sys.stdin.isatty():
-        return input()
+        print("type the prompt; Ctrl-D on an empty line ends it", file=sys.stderr)
     return text_from_bytes(sys.stdin.buffer.read(), "standard input").removesuffix("\n").removesuffix("\r")
 
 
@@ -105,15 +115,13 @@ def run(config: Config) -> int:
     stream = Stream(model.network, tokenizer, model.context)
     seed = config.seed if config.seed is not None else fresh_seed()
     tokens = stream(ids, options, seed, config.stop)
-    sys.stdout.write(shown)
-    sys.stdout.flush()
+    show(shown)
     started, count, first = time.perf_counter(), 0, 0.0
     try:
         for token in tokens:
             first = first or time.perf_counter()
             count += 1
-            sys.stdout.write(token.text)
-            sys.stdout.flush()
+            show(token.text)
     except KeyboardInterrupt:
         sys.stdout.write("\n")
         raise

@@ -66,7 +66,8 @@ def _one(console: Console, info: Info) -> None:
     passport = read_json(info.folder / "run.json")
     if not passport and not (info.folder / "config.json").exists():
         raise UserError(f"{info.folder} is no run and no model; `lab runs` lists them")
-    config = {k: v for k, v in passport.get("config", {}).items() if v not in (None, "", False)}
+    made = passport.get("config")
+    config = {k: v for k, v in (made if isinstance(made, dict) else {}).items() if v not in (None, "", False)}
     last: dict[str, object] = {}
     for row in read_lines(info.folder / "metrics.jsonl"):
         last.update({k: v for k, v in row.items() if k not in ("t", "event", "cmd")})

@@ -20,6 +20,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 
 from lab import weights
 from lab.errors import UserError
+from lab.run import NAME
 from lab.runs import find, inspect, read_json, read_lines, root
 
 RECORD = ("run.json", "log.txt", "samples.jsonl")
@@ -48,20 +49,43 @@ def run(config: Config) -> int:
     source, checkpoint = find(config.run)
     info = inspect(source)
     if info.state not in ("done", "stopped"):
-        raise UserError(f"{config.run} is {info.state}; ship a run that is done or stopped")
-    target = Path(config.to).expanduser() if os.sep in config.to else root() / config.to
-    if target.exists() and not config.replace:
-        raise UserError(f"{target} is there already; add --replace to put the new copy in its place")
-    aside = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    _copy(config, source, checkpoint, aside)
-    if target.exists():
-        shutil.rmtree(target)
-    os.rename(aside, target)
+        raise UserError(f"{config.run}: its state is {info.state}; ship a run that is done or stopped")
+    target = _target(config, source)
+    aside, older = target.with_name(f".{target.name}.tmp"), target.with_name(f".{target.name}.older")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        _copy(config, source, checkpoint, aside)
+        if target.exists():
+            shutil.rmtree(older, ignore_errors=True)
+            os.rename(target, older)
+        os.rename(aside, target)
+        shutil.rmtree(older, ignore_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be written ({error.strerror or error}); free space or name another"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     size = sum(f.stat().st_size for f in target.rglob("*") if f.is_file())
     print(f"{target}: {size / 1e6:.2f} MB")
     return 0
+
+
+def _target(config: Config, source: Path) -> Path:
+    """Where the copy goes; only an older copy may make way, never a run or a folder of something else."""
+    if os.sep not in config.to and not NAME.fullmatch(config.to):
+        raise UserError(f"--to {config.to!r}: use letters, digits, dots, dashes and underscores, or a path")
+    target = Path(config.to).expanduser().resolve() if os.sep in config.to else root() / config.to
+    if not target.exists():
+        return target
+    if not config.replace:
+        raise UserError(f"{target} is there already; add --replace to put the new copy in its place")
+    if target.resolve() == source.resolve() or (target / "checkpoints").exists():
+        raise UserError(f"{target} is a run, not an older copy; choose another --to")
+    if not (target / "run.json").is_file() or not (target / "model.safetensors").is_file():
+        raise UserError(f"{target} is no model that `lab ship` made; choose another --to")
+    return target
 
 
 def _copy(config: Config, source: Path, checkpoint: Path, target: Path) -> None:
@@ -73,7 +97,7 @@ def _copy(config: Config, source: Path, checkpoint: Path, target: Path) -> None:
     for name in RECORD + MODEL:
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
-    rows = list(read_lines(source / "metrics.jsonl"))
+    rows = [row for row in read_lines(source / "metrics.jsonl") if isinstance(row.get("step", 0), int)]
     last = max((r.get("step", 0) for r in rows), default=0)
     with open(target / "metrics.jsonl", "w", encoding="utf-8") as file:
         for row in rows:

@@ -29,7 +29,7 @@ def compute(a: int, operator: str, b: int) -> int:
 def _operands(r: Random, split: Split) -> tuple[int, str, int]:
     while True:
         u = r.random()
-        operator = "*" if u < 0.12 else "+" if u < 0.56 else "-"
+        operator = "*" if u < 0.05 else "+" if u < 0.53 else "-"
         if operator == "*":
             a, b = r.randint(2, 9), r.randint(2, 9)
         else:

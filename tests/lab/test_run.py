@@ -113,9 +113,10 @@ def test_bad_input_leaves_no_folder_behind(home: Path) -> None:
 
 def test_one_process_a_run_and_one_training_at_a_time(home: Path) -> None:
     code = (
-        "import sys, time; from lab.run import Run\n"
+        "import sys; from lab.run import Run; from tests.lab.test_run import Counter\n"
         "with Run('count', {}, 'busy', False) as r:\n"
-        "    print('go', flush=True); sys.stdin.readline()\n"
+        "    r.attach(Counter())\n"
+        "    for step in r.steps(1): print('go', flush=True); sys.stdin.readline()\n"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPO, text=True
@@ -140,7 +141,12 @@ def test_one_process_a_run_and_one_training_at_a_time(home: Path) -> None:
 
 
 def test_kill_9_is_seen_as_died(home: Path) -> None:
-    code = "from lab.run import Run\nwith Run('count', {}, 'k', False) as r:\n    print(1, flush=True); input()\n"
+    code = (
+        "from lab.run import Run; from tests.lab.test_run import Counter\n"
+        "with Run('count', {}, 'k', False) as r:\n"
+        "    r.attach(Counter())\n"
+        "    for step in r.steps(1): print(1, flush=True); input()\n"
+    )
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPO)
     assert child.stdout
     child.stdout.readline()

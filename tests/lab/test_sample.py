@@ -47,7 +47,9 @@ def test_draws_follow_the_distribution(tiny, tokenizer) -> None:
 
 def test_a_seed_decides_the_text(tiny, tokenizer) -> None:
     def say(seed: int) -> list[int]:
-        return [t.id for t in Stream(tiny, tokenizer, 128)(tokenizer.encode("Bo"), Sampling(temp=1.0, max_tokens=20), seed)]
+        return [
+            t.id for t in Stream(tiny, tokenizer, 128)(tokenizer.encode("Bo"), Sampling(temp=1.0, max_tokens=20), seed)
+        ]
 
     assert say(1) == say(1)
     assert say(1) != say(2)
@@ -85,7 +87,9 @@ def test_stop_strings_and_limits(tiny, tokenizer) -> None:
         list(Stream(tiny, tokenizer, 64)([], Sampling()))
 
 
-@pytest.mark.parametrize("bad", [{"temp": -1}, {"top_p": 0}, {"min_p": 2}, {"max_tokens": 0}, {"repetition_penalty": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"temp": -1}, {"top_p": 0}, {"min_p": 2}, {"max_tokens": 0}, {"repetition_penalty": 0}]
+)
 def test_impossible_options_are_named(bad: dict[str, float]) -> None:
     with pytest.raises(UserError, match="--" + next(iter(bad)).replace("_", "-")):
         Sampling(**bad)  # type: ignore[arg-type]

@@ -51,12 +51,18 @@ def test_mlx_lm_computes_the_same(tokenizer, tmp_path: Path, qk_norm: bool, tie:
     ours.load_weights([(k, v + 0.05) for k, v in device.flat(ours.parameters())])
     weights.save(tmp_path / "m", ours, tokenizer)
     theirs, their_tokenizer = mlx_lm.load(str(tmp_path / "m"))
-    ids = mx.array([tokenizer.encode("Ada took a kite to the lake."), tokenizer.encode("Bo took a boat to the park.")][:1])
+    ids = mx.array(
+        [tokenizer.encode("Ada took a kite to the lake."), tokenizer.encode("Bo took a boat to the park.")][:1]
+    )
     assert mx.abs(ours(ids) - theirs(ids)).max() < 1e-4
     assert their_tokenizer.encode("Ada took", add_special_tokens=False) == tokenizer.encode("Ada took")
     assert their_tokenizer.eos_token_ids == set(tokenizer.ends)
     # Our class also takes mlx-lm's caches.
-    cache = theirs.make_cache() if hasattr(theirs, "make_cache") else __import__("mlx_lm").models.cache.make_prompt_cache(theirs)
+    cache = (
+        theirs.make_cache()
+        if hasattr(theirs, "make_cache")
+        else __import__("mlx_lm").models.cache.make_prompt_cache(theirs)
+    )
     assert mx.abs(ours(ids[:, :3], cache=cache) - theirs(ids[:, :3])).max() < 1e-4
     assert mx.abs(ours(ids[:, 3:], cache=cache) - theirs(ids)[:, 3:]).max() < 1e-4
 
@@ -118,7 +124,10 @@ def cut(path: Path, keep: int) -> None:
         (lambda f: (f / "model.safetensors").unlink(), r"no model\*.safetensors"),
         (lambda f: cut(f / "model.safetensors", 5000), "the file is cut"),
         (lambda f: cut(f / "model.safetensors", 4), "the file is cut"),
-        (lambda f: (f / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00garbage!"), "header is broken"),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00garbage!"),
+            "header is broken",
+        ),
         (lambda f: edit(f, intermediate_size=100), "do not match: .*config.json says"),
         (lambda f: edit(f, num_hidden_layers=3), "do not match: .*is missing"),
         (lambda f: edit(f, num_hidden_layers=1), "do not match: .*no place"),
