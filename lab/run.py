@@ -12,20 +12,18 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from lab.errors import UserError
+from lab.passport import VERSION, passport
 from lab.runs import COMMANDS, checkpoints, read_json, root, runs, write_atomic
 
-VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -81,31 +79,49 @@ class Run:
             raise UserError(f"{self.folder} is there already; choose another --name, or add --resume to go on with it")
         self.folder.mkdir(exist_ok=True)
         self._locks.append(_lock(self.folder / "lock", f"{self.folder} is being written by another process"))
+        try:
+            self._begin(resume, parent)
+        except (OSError, UserError):
+            os.close(self._locks.pop())
+            self._clear_away()
+            raise
+
+    def _begin(self, resume: bool, parent: str | None) -> None:
         if resume:
-            self._rewind()
+            self._look_back()
         else:
             write_atomic(
-                self.folder / "run.json", json.dumps(_passport(self.recipe, self.config, parent), indent=2) + "\n"
+                self.folder / "run.json", json.dumps(passport(self.recipe, self.config, parent), indent=2) + "\n"
             )
         (self.folder / "checkpoints").mkdir(exist_ok=True)
         control = self.folder / "control.jsonl"
         self._control_read = control.stat().st_size if control.exists() else 0  # older orders are not for this start
         self.tell("starting", force=True)
 
-    def _rewind(self) -> None:
-        """Back to the last checkpoint: cut every jsonl to the length it had then."""
+    def _look_back(self) -> None:
+        """Stand where the last checkpoint was taken; `attach` loads it and cuts the record back to it."""
         shutil.rmtree(self.folder / "checkpoints" / ".tmp", ignore_errors=True)
-        last = checkpoints(self.folder)
-        state = read_json(last[-1] / "state.json") if last else {}
-        self.step = int(state.get("step", 0))
-        lengths = state.get("lengths", {})
+        if last := checkpoints(self.folder)[-1:]:
+            step = read_json(last[0] / "state.json").get("step")
+            if step != int(last[0].name):
+                raise UserError(
+                    f"{last[0]}: state.json is broken; delete this folder, and --resume takes the one before"
+                )
+            self.step = self.saved_step = step
+
+    def _cut_back(self, lengths: dict[str, int]) -> None:
+        """Cut every jsonl to the length it had at the checkpoint; what came later is written again."""
         for file in self.folder.glob("*.jsonl"):
             if file.name != "control.jsonl":
                 os.truncate(file, min(int(lengths.get(file.name, 0)), file.stat().st_size))
         for file in (self.folder / "episodes").glob("*.jsonl"):
             if file.stem.isdigit() and int(file.stem) > self.step:
                 file.unlink()
-        self.saved_step = self.step if last else -1
+
+    def _clear_away(self) -> None:
+        """What never saved anything leaves no folder behind."""
+        if self.saved_step < 0 and not checkpoints(self.folder):
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> "Run":
         if threading.current_thread() is threading.main_thread():
@@ -115,6 +131,7 @@ class Run:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         try:
             with contextlib.suppress(OSError):  # a full disk must not hide the error that is on its way
                 if kind is None:
@@ -133,8 +150,8 @@ class Run:
                     file.close()
             for handle in reversed(self._locks):
                 os.close(handle)
-            if self.saved_step < 0 and isinstance(error, UserError):
-                shutil.rmtree(self.folder, ignore_errors=True)  # bad input leaves no empty run behind
+            if isinstance(error, UserError | OSError | KeyboardInterrupt):
+                self._clear_away()
 
     def _take_device(self) -> None:
         """One accelerator, one training: wait until no other run holds it."""
@@ -153,23 +170,36 @@ class Run:
                 time.sleep(0.3)
 
     def _interrupt(self, number: int, frame: Any) -> None:
+        """Ctrl-C or SIGTERM: stop after this step; the second time stop at once."""
         self._interrupts += 1
         self._stop = True
         if self._interrupts > 1:
+            # MLX's bindings can swallow the exception, so it is raised again until the run's block ends.
+            self._handlers.setdefault(signal.SIGALRM, signal.signal(signal.SIGALRM, self._interrupt))
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
             raise KeyboardInterrupt
         self.note = "stopping after this step and saving; Ctrl-C again stops at once"
         if number == signal.SIGINT and not self.panel:
-            sys.stderr.write(f"\n{self.note}\n")
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                sys.stderr.write(f"\n{self.note}\n")
+                sys.stderr.flush()
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
     def attach(self, part: Part) -> None:
-        """The part whose state checkpoints hold; on a resumed run it is loaded from the last one here."""
+        """The part whose state checkpoints hold. On a resumed run it is loaded from the last one, and the record cut back
+        to it; log nothing before."""
         self._part = part
         last = checkpoints(self.folder)
-        if last and self.saved_step >= 0:
+        if not last:
+            self._cut_back({})
+            return
+        try:
             part.load(last[-1])
-            self.event("resume")
+        except (UserError, ValueError, KeyError) as error:
+            raise UserError(f"{error}; delete {last[-1]}, and --resume takes the one before") from error
+        self._cut_back(read_json(last[-1] / "state.json").get("lengths", {}))
+        self.event("resume")
 
     def steps(self, total: int) -> Iterator[int]:
         """Step numbers from where the run stands to `total`; waits for the accelerator first, obeys controls between two
@@ -365,24 +395,3 @@ def _lock(path: Path, busy: str) -> int:
         os.close(handle)
         raise UserError(f"{busy}; wait for it, or stop it with `lab ctl {path.parent.name} stop`") from None
     return handle
-
-
-def _passport(recipe: str, config: dict[str, Any], parent: str | None) -> dict[str, Any]:
-    """run.json: all that made the run, written once."""
-    versions = {"python": sys.version.split()[0]}
-    for package in ("mlx", "mlx-lm", "sentencepiece", "numpy"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return {
-        "version": VERSION, "recipe": recipe, "config": config, "parent": parent, "argv": sys.argv[1:],
-        "versions": versions, "git": _git_revision(), "created": time.time(), "seed": config.get("seed"),
-    }  # fmt: skip
-
-
-def _git_revision() -> str | None:
-    here = Path(__file__).resolve().parent
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-        return done.stdout.strip()
-    return None

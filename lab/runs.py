@@ -97,10 +97,15 @@ def inspect(folder: Path) -> Info:
     state = str(status.get("state", "model"))
     if state in ("starting", "queued", "running", "paused", "saving") and not alive(folder):
         state = "died"
-    return Info(
-        folder.name, folder, str(run.get("recipe", "")), state, int(status.get("step", 0)), int(status.get("total", 0)),
-        str(status.get("headline", "")), run.get("parent"), float(run.get("created", 0.0)), status,
-    )  # fmt: skip
+    step, total = (int(_number(status.get(key))) for key in ("step", "total"))
+    recipe, headline, parent = run.get("recipe") or "", status.get("headline") or "", run.get("parent")
+    created = _number(run.get("created"))
+    return Info(folder.name, folder, str(recipe), state, step, total, str(headline), parent, created, status)
+
+
+def _number(value: Any) -> float:
+    """A number out of somebody's JSON; 0 for anything else."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
 
 
 def runs() -> list[Info]:
@@ -114,7 +119,9 @@ def runs() -> list[Info]:
 
 def find(model: str) -> tuple[Path, Path]:
     """(model folder, folder of the weights) of a path, a run name, or `run@400` (one checkpoint of a run)."""
-    name, _, step = model.partition("@")
+    name, at, step = model.rpartition("@")
+    if not at or Path(model).expanduser().is_dir():
+        name, step = model, ""
     folder = Path(name).expanduser()
     if not folder.is_dir() and (root() / name).is_dir():
         folder = root() / name
@@ -124,7 +131,7 @@ def find(model: str) -> tuple[Path, Path]:
         raise UserError(f"{name}: no such folder, and no such run in {root()}; {hint}`lab runs` lists them")
     if not step:
         return folder, folder
-    checkpoint = folder / "checkpoints" / (f"{int(step):06d}" if step.isdigit() else step)
+    checkpoint = folder / "checkpoints" / (f"{int(step):06d}" if step.isascii() and step.isdecimal() else "none")
     if not checkpoint.is_dir():
         have = ", ".join(str(int(c.name)) for c in checkpoints(folder)) or "none"
         raise UserError(f"{model}: no checkpoint at step {step}; there are: {have}")

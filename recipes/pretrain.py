@@ -257,8 +257,8 @@ class Eyes:
         self.prompts = [""] if config.data else POCKET_PROMPTS
 
     def measure(self, limit: int) -> float:
-        """Bits per byte on at most `limit` held-out windows; NaN where the held-out text is shorter than one window."""
-        length = self.config.max_seq_length
+        """Bits per byte on at most `limit` held-out windows (one shorter window where there is no more text)."""
+        length = max(1, min(self.config.max_seq_length, len(self.held_out.ids) - 1))
         count = min(limit, self.held_out.windows(length))
         return bits_per_byte(self.network, (self.held_out.window(i, length) for i in range(count)), self.byte_lengths)
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import lab  # first: OpenBLAS before MLX  # noqa: F401
 import pytest
 
+import lab  # first: OpenBLAS before MLX  # noqa: F401
 from lab.model import Shape, Transformer
 from lab.tokenizer import Tokenizer
 

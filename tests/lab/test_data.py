@@ -55,7 +55,7 @@ def test_folders_hold_out_valid_and_leave_test_and_readme_alone(tmp_path: Path) 
     with pytest.raises(UserError, match="no such file"):
         data.files(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no .txt"):
+    with pytest.raises(UserError, match=r"no \.txt"):
         data.files(tmp_path / "empty")
     (tmp_path / "a.pdf").write_text("x")
     with pytest.raises(UserError, match="unknown kind"):

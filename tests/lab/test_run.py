@@ -10,10 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-import lab  # noqa: F401  (OpenBLAS before MLX)
 import mlx.core as mx
 import pytest
 
+import lab  # noqa: F401  (OpenBLAS before MLX)
 from lab.errors import UserError
 from lab.run import Run
 from lab.runs import alive, checkpoints, inspect, read_lines, runs, send
@@ -121,14 +121,16 @@ def test_one_process_a_run_and_one_training_at_a_time(home: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPO, text=True
     )
-    assert child.stdout and child.stdin
+    assert child.stdout
+    assert child.stdin
     child.stdout.readline()
     assert alive(home / "busy")
     with pytest.raises(UserError, match="another process"):
         Run("count", {}, "busy", True)
     waiting = subprocess.Popen([sys.executable, "-c", code.replace("busy", "next")], stdin=subprocess.PIPE, cwd=REPO,
                                stdout=subprocess.PIPE, text=True)  # fmt: skip
-    assert waiting.stdout and waiting.stdin
+    assert waiting.stdout
+    assert waiting.stdin
     deadline = time.time() + 10
     while inspect(home / "next").state != "queued" and time.time() < deadline:
         time.sleep(0.05)
@@ -209,7 +211,20 @@ def test_not_a_number_is_null_in_json(home: Path) -> None:
     assert '"loss": null' in text
 
 
-TRAIN = "--layers 1 --width 64 --heads 2 --vocab-size 384 --max-seq-length 32 --batch-size 4".split()
+TRAIN = [
+    "--layers",
+    "1",
+    "--width",
+    "64",
+    "--heads",
+    "2",
+    "--vocab-size",
+    "384",
+    "--max-seq-length",
+    "32",
+    "--batch-size",
+    "4",
+]
 
 
 def pretrain(home: Path, text: Path, name: str, iters: int, *more: str) -> "subprocess.Popen[bytes]":
@@ -289,3 +304,30 @@ def test_ctrl_c_saves_and_resume_ends_with_the_same_bits(home: Path, text_file: 
         assert b"--name cut --resume" in out
         assert pretrain(home, text_file, "cut", 60, "--resume").wait(120) == 0
     assert same_weights(home / "whole", home / "cut")
+
+
+def test_a_broken_checkpoint_is_named_and_nothing_is_cut(home: Path) -> None:
+    with pytest.raises(RuntimeError):
+        count_to(10, stop_at=8)
+    folder = home / "r"
+    before = (folder / "metrics.jsonl").read_bytes()
+    (folder / "checkpoints" / "000006" / "state.json").write_text('{"st')
+    with pytest.raises(UserError, match=r"000006: state.json is broken; delete this folder"):
+        count_to(10, resume=True)
+    (folder / "checkpoints" / "000006" / "state.json").write_text('{"step": 6, "lengths": {}}')
+    (folder / "checkpoints" / "000006" / "model.safetensors").write_text("no number")
+    with pytest.raises(UserError, match=r"delete .*000006"):
+        count_to(10, resume=True)
+    assert (folder / "metrics.jsonl").read_bytes() == before
+    shutil.rmtree(folder / "checkpoints" / "000006")
+    assert count_to(10, resume=True).value == 10
+    assert steps_of(folder) == list(range(1, 11))
+
+
+def test_status_of_somebody_else_does_not_break_the_list(home: Path) -> None:
+    count_to(2)
+    odd = home / "odd"
+    odd.mkdir()
+    (odd / "run.json").write_text('{"created": "x", "recipe": null}')
+    (odd / "status.json").write_text('{"step": null, "total": {}, "state": "running"}')
+    assert {(i.name, i.state, i.step) for i in runs()} == {("r", "done", 2), ("odd", "died", 0)}

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import lab  # noqa: F401  (OpenBLAS before MLX)
 import mlx.core as mx
 import pytest
 
+import lab  # noqa: F401  (OpenBLAS before MLX)
 from lab import weights
 from lab.runs import read_json, read_lines
 from lab.weights import Model

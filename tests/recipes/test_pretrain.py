@@ -14,7 +14,20 @@ from recipes import pretrain
 from recipes.cli import main
 from tests.conftest import Lab
 
-TINY = "--layers 1 --width 64 --heads 2 --vocab-size 384 --max-seq-length 32 --batch-size 4".split()
+TINY = [
+    "--layers",
+    "1",
+    "--width",
+    "64",
+    "--heads",
+    "2",
+    "--vocab-size",
+    "384",
+    "--max-seq-length",
+    "32",
+    "--batch-size",
+    "4",
+]
 
 
 def test_a_short_run_on_text_leaves_a_whole_record(cli: Lab, home: Path, text_file: Path) -> None:

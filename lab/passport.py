@@ -1,0 +1,32 @@
+"""run.json: all that made a run, written once when it starts."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+VERSION = 1  # of the run folder's format
+
+
+def passport(recipe: str, config: dict[str, Any], parent: str | None) -> dict[str, Any]:
+    """run.json: all that made the run, written once."""
+    versions = {"python": sys.version.split()[0]}
+    for package in ("mlx", "mlx-lm", "sentencepiece", "numpy"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "version": VERSION, "recipe": recipe, "config": config, "parent": parent, "argv": sys.argv[1:],
+        "versions": versions, "git": _git_revision(), "created": time.time(), "seed": config.get("seed"),
+    }  # fmt: skip
+
+
+def _git_revision() -> str | None:
+    here = Path(__file__).resolve().parent
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
+    return None
