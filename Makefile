@@ -4,7 +4,7 @@ SHELL := /bin/bash
 LAB := .venv/bin/lab
 
 .DEFAULT_GOAL := run
-.PHONY: run setup setup-dev test quick check bench lock clean
+.PHONY: run setup setup-dev test quick check lock clean
 
 run: setup
 	$(LAB) pretrain && $(LAB) chat
@@ -26,9 +26,6 @@ check: setup-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-
-bench: setup-dev
-	.venv/bin/python -m pytest tests/bench -s
 
 lock:
 	uv lock

@@ -207,7 +207,7 @@ def pack(documents: Iterable[tuple[list[int], bool]], length: int, look: int = 5
         if not buffer:
             return
         pick = 0
-        if buffer[0][1] and len(buffer[0][0]) > room:
+        if buffer[0][1] and room < len(buffer[0][0]) <= length:  # one longer than a window is cut in any case
             fits = (i for i, (ids, _) in enumerate(buffer) if len(ids) <= room)
             cuttable = (i for i, (_, whole) in enumerate(buffer) if not whole)
             pick = next(fits, next(cuttable, 0))

@@ -29,12 +29,12 @@ def compute(a: int, operator: str, b: int) -> int:
 def _operands(r: Random, split: Split) -> tuple[int, str, int]:
     while True:
         u = r.random()
-        operator = "*" if u < 0.05 else "+" if u < 0.53 else "-"
+        operator = "*" if u < 0.03 else "+" if u < 0.52 else "-"
         if operator == "*":
             a, b = r.randint(2, 9), r.randint(2, 9)
         else:
-            # Running values of word problems go past 99, so one line in six has a number of three digits.
-            a, b = (r.randint(100, 400) if r.random() < 0.17 else r.randint(2, 99)), r.randint(2, 99)
+            # Running values of word problems go past 99, so one line in twenty has a number of three digits.
+            a, b = (r.randint(100, 400) if r.random() < 0.05 else r.randint(2, 99)), r.randint(2, 99)
         if operator == "-" and a < b:
             a, b = b, a
         if wanted(sum_key(a, operator, b), split):
@@ -56,7 +56,7 @@ def sum_question(
 def arithmetic_document(seed: int) -> Document:
     """Four to six calculations; now and then they are asked in words."""
     r = generator("arithmetic", seed)
-    spoken = r.random() < 0.2
+    spoken = r.random() < 0.1
     lines = []
     for _ in range(2 if spoken else r.randint(4, 6)):
         a, sign, b = _operands(r, "train")

@@ -42,17 +42,17 @@ COUNTED = ("facts", "conflicts", "lists")
 # Digits and invented syllables cost a token for every one or two characters, prose one for three or four:
 # measured in tokens, sums, mappings and games are larger than they look here.
 CHARACTERS = {
-    "reading": 950_000,
-    "stories": 1_150_000,
-    "arithmetic": 620_000,
-    "problems": 800_000,
-    "words": 550_000,
-    "decimals": 220_000,
-    "verses": 130_000,
-    "mappings": 680_000,
-    "jokes": 450_000,
-    "games": 130_000,
-    "conversations": 550_000,
+    "reading": 850_000,
+    "stories": 900_000,
+    "arithmetic": 950_000,
+    "problems": 720_000,
+    "words": 450_000,
+    "decimals": 200_000,
+    "verses": 120_000,
+    "mappings": 560_000,
+    "jokes": 400_000,
+    "games": 120_000,
+    "conversations": 450_000,
 }
 
 

@@ -85,6 +85,11 @@ def test_packing_loses_nothing_and_never_cuts_a_whole_document() -> None:
     assert position == sum(len(ids) for ids, _ in documents)
 
 
+def test_a_whole_document_longer_than_a_window_does_not_wait_for_the_end() -> None:
+    documents = [([0] * 300, True)] + [([i] * 20, True) for i in range(1, 50)]
+    assert next(iter(data.pack(documents, 128)))[0] == 0
+
+
 @pytest.fixture
 def tokens(tokenizer, home: Path) -> data.Tokens:
     texts = [(t, False) for t in stories(200)]

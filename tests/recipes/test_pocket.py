@@ -65,7 +65,7 @@ def test_every_kind_has_documents_with_text() -> None:
 
 
 def test_size_and_shares() -> None:
-    assert 8_500_000 <= sum(len(d.text) for d in corpus()) <= 9_500_000
+    assert 8_000_000 <= sum(len(d.text) for d in corpus()) <= 9_500_000
     assert set(by_kind()) == set(KINDS)
     assert sum(map(len, by_kind()["facts"])) <= 2_400_000
 
