@@ -8,7 +8,7 @@ stamp=".venv/.lab-$want"
 
 openblas() {  # Linux only: without it MLX on the CPU falls back to a BLAS that is about 10x slower
     [ "$(uname -s)" = Linux ] || return 0
-    ldconfig -p 2>/dev/null | grep -q 'libopenblas\.so\.0' && return 0
+    PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null | grep -q 'libopenblas\.so\.0' && return 0 # /sbin is not on every PATH
     if command -v apt-get >/dev/null 2>&1; then
         if [ "$(id -u)" = 0 ]; then as=""; elif sudo -n true 2>/dev/null; then as="sudo"; else as="no"; fi
         if [ "$as" != no ]; then

@@ -85,17 +85,10 @@ class Stream:
         self.network, self.tokenizer, self.context = network, tokenizer, context
         self.cache = new_cache(network)
         self.held: list[int] = []
-        self.prefilled = 0  # tokens the last call had to feed before its first new one
-
-    def _feed(self, ids: Sequence[int]) -> mx.array:
-        """Bring the cache to `ids` and return the logits [V] after the last one."""
-        try:
-            return self._bring(ids)
-        except BaseException:  # Ctrl-C in the middle: nobody knows what the cache holds now
-            self.cache, self.held = new_cache(self.network), []
-            raise
+        self.prefilled = 0  # prompt tokens of the last call that the cache did not hold yet
 
     def _bring(self, ids: Sequence[int]) -> mx.array:
+        """Bring the cache to `ids`, keeping what it shares with them, and return the logits [V] after the last one."""
         keep = 0
         limit = min(len(self.held), len(ids) - 1)
         while keep < limit and self.held[keep] == ids[keep]:
@@ -105,12 +98,19 @@ class Stream:
             self.cache, keep = new_cache(self.network), 0  # a cache that cannot go back starts again
         self.held = list(ids[:keep])
         self.prefilled = len(ids) - keep
+        return self._append(ids[keep:])
+
+    def _append(self, ids: Sequence[int]) -> mx.array:
         logits = mx.zeros(1)
-        for start in range(keep, len(ids), PREFILL):
-            chunk = list(ids[start : start + PREFILL])
-            logits = self.network(mx.array([chunk]), cache=self.cache)[0, -1]
-            mx.eval(logits)
-            self.held += chunk
+        try:
+            for start in range(0, len(ids), PREFILL):
+                chunk = list(ids[start : start + PREFILL])
+                logits = self.network(mx.array([chunk]), cache=self.cache)[0, -1]
+                mx.eval(logits)
+                self.held += chunk
+        except BaseException:  # Ctrl-C in the middle: nobody knows what the cache holds now
+            self.cache, self.held = new_cache(self.network), []
+            raise
         return logits
 
     def __call__(
@@ -134,20 +134,24 @@ class Stream:
         everything, held = list(ids), ""
         decoder, stops = self.tokenizer.stream(), _Stops(stop)
         key = mx.random.key(seed)
-        for _ in range(min(sampling.max_tokens, self.context - len(ids))):
-            logits = self._feed(everything)
+        limit = min(sampling.max_tokens, self.context - len(ids))
+        for count in range(1, limit + 1):
+            logits = self._bring(everything) if count == 1 else self._append(everything[-1:])
             recent = everything[-sampling.repetition_context :] if sampling.repetition_context else ()
             logp = distribution(logits, sampling, recent)
             key, draw = mx.random.split(key)
             token = int(device.number(mx.random.categorical(logp, key=draw)))
-            p = device.number(mx.exp(_normalise(logits.astype(mx.float32))[token]))
+            said = (device.number(logp[token]), device.number(mx.exp(_normalise(logits.astype(mx.float32))[token])))
             everything.append(token)
             if token in self.tokenizer.ends:
-                yield Token(token, held + decoder.flush(), device.number(logp[token]), p)
+                yield Token(token, held + decoder.flush(), *said)
                 return
             held += decoder.push(token)
             cut, ready = stops.scan(held)
-            yield Token(token, held[:ready], device.number(logp[token]), p)
+            if count == limit and not cut:  # nothing more comes, so nothing is held back
+                held += decoder.flush()
+                ready = len(held)
+            yield Token(token, held[:ready], *said)
             if cut:
                 return
             held = held[ready:]

@@ -62,7 +62,7 @@ def test_later_turns_prefill_only_what_is_new(tiny, tokenizer) -> None:
     said = [t.id for t in stream(first, options)]
     second = first + said + tokenizer.encode("Bo went home.")
     again = [t.id for t in stream(second, options)]
-    assert stream.prefilled == 1  # the last step of a reply feeds one token
+    assert stream.prefilled == len(second) - len(first) - len(said) + 1  # the last token of a reply is not fed before
     fresh = Stream(tiny, tokenizer, 256)
     assert again == [t.id for t in fresh(second, options)]
     fed: list[int] = []
@@ -76,6 +76,8 @@ def test_later_turns_prefill_only_what_is_new(tiny, tokenizer) -> None:
 
 def test_stop_strings_and_limits(tiny, tokenizer) -> None:
     ids = tokenizer.encode("Ada took a")
+    whole = list(Stream(tiny, tokenizer, 256)(ids, Sampling(temp=1.0, max_tokens=60), 5, ["never said at all"]))
+    assert "".join(t.text for t in whole) == tokenizer.decode([t.id for t in whole])
     free = "".join(t.text for t in Stream(tiny, tokenizer, 256)(ids, Sampling(temp=1.0, max_tokens=60), 5))
     stop = free[10:14]
     cut = "".join(t.text for t in Stream(tiny, tokenizer, 256)(ids, Sampling(temp=1.0, max_tokens=60), 5, [stop, "\0"]))

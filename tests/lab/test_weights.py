@@ -13,6 +13,7 @@ from lab.errors import UserError
 from lab.model import Shape, Transformer, new_cache
 from lab.runs import find
 from lab.sample import Sampling, Stream
+from tests.conftest import Lab
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_mlx_lm_computes_the_same(tokenizer, tmp_path: Path, qk_norm: bool, tie:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gpt2"])
-def test_random_folders_of_other_makers_load_and_sample(tokenizer, tmp_path: Path, kind: str) -> None:
+def test_random_folders_of_other_makers_load_and_sample(tokenizer, tmp_path: Path, kind: str, cli: Lab) -> None:
     """What mlx-lm's own classes save: llama and qwen3 run in ours, gpt2 through mlx-lm's model."""
     import importlib
 
@@ -103,6 +104,9 @@ def test_random_folders_of_other_makers_load_and_sample(tokenizer, tmp_path: Pat
     model.network(ids, cache=cache)
     said = list(Stream(model.network, tokenizer, 64)(ids[0].tolist(), Sampling(max_tokens=12), seed=3))
     assert 1 <= len(said) <= 12
+    done = cli("generate", "--model", folder, "-p", "Ada took", "--max-tokens", "5", "--seed", "1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Ada took")
 
 
 def edit(folder: Path, **values) -> None:
