@@ -37,7 +37,12 @@ fi
 if command -v uv >/dev/null 2>&1; then
     if [ "$want" = dev ]; then uv sync --quiet --frozen; else uv sync --quiet --frozen --no-dev --inexact; fi
 elif python=$(find_python); then
-    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    if ! .venv/bin/python -m pip --version >/dev/null 2>&1 && ! "$python" -m venv --clear .venv >/dev/null 2>&1; then
+        rm -rf .venv # half made: Debian keeps a part of venv in a package of its own
+        case "$python" in python) package=python3-venv ;; *) package="$python-venv" ;; esac
+        echo "$python cannot make a virtual environment here. Install what is missing:  sudo apt-get install $package  (or uv: curl -LsSf https://astral.sh/uv/install.sh | sh)"
+        exit 1
+    fi
     echo "Installing packages into .venv (no uv here, so pip; a minute or two)"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
     if [ "$want" = dev ]; then

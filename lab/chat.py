@@ -27,7 +27,7 @@ def prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     for i, message in enumerate(messages):
         if message["role"] not in ROLES:
             raise UserError(f"message {i + 1}: role {message['role']!r}; use {', '.join(ROLES)}")
-    if "<|assistant|>" in tokenizer.special:
+    if tokenizer.ours:
         return _ours(tokenizer, messages)
     if tokenizer.chat_template is None:
         raise UserError(
@@ -71,7 +71,7 @@ def _render(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
     def refuse(reason: str) -> None:
         raise TemplateError(reason)
 
-    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
     env.globals.update(raise_exception=refuse, strftime_now=lambda form: datetime.datetime.now().strftime(form))
     env.filters["tojson"] = lambda value, **kw: json.dumps(value, ensure_ascii=False, **kw)
     names: dict[str, Any] = {"bos_token": "", "eos_token": ""}

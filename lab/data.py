@@ -7,7 +7,9 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,13 +19,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from lab.errors import UserError
+from lab.errors import UserError, expand
 from lab.runs import read_json, root, write_atomic
 from lab.tokenizer import Tokenizer
 
 SEPARATOR = "<|endoftext|>"
 TEXT = (".txt", ".md")
 ROWS = (".jsonl",)
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _suffix(path: Path) -> str:
@@ -37,7 +40,7 @@ def _open(path: Path) -> IO[bytes]:
 def files(data: str | Path) -> tuple[list[Path], list[Path]]:
     """(training files, validation files) of a file or a folder. In a folder `valid.*` (or `val`, `validation`) is held
     out and `test.*` left alone; everything else that holds text is trained on."""
-    path = Path(data).expanduser()
+    path = expand(data)
     if path.is_file():
         if _suffix(path) not in TEXT + ROWS:
             raise UserError(f"{path}: unknown kind of file; give .txt, .md or .jsonl, plain or .gz")
@@ -45,7 +48,11 @@ def files(data: str | Path) -> tuple[list[Path], list[Path]]:
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder; give a text, a .jsonl, or a folder of them")
     found = sorted(
-        f for f in path.rglob("*") if f.is_file() and _suffix(f) in TEXT + ROWS and not f.name.startswith(".")
+        f
+        for f in path.rglob("*")
+        if f.is_file()
+        and _suffix(f) in TEXT + ROWS
+        and not any(part.startswith(".") for part in f.relative_to(path).parts)  # .git, .ipynb_checkpoints
     )
     # A README explains a data set; it is no part of it.
     found = [f for f in found if f.name.lower() not in ("readme.md", "license.txt", "licence.txt")]
@@ -62,7 +69,7 @@ def read(path: Path) -> Iterator[str]:
     blank lines. Raises UserError naming file and line (rows) or file and byte (text that is no UTF-8)."""
     try:
         yield from _rows(path) if _suffix(path) in ROWS else _documents(path)
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path}: broken gzip file ({error}); copy or download it again") from error
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from error
@@ -70,13 +77,14 @@ def read(path: Path) -> Iterator[str]:
 
 def _decode(line: bytes, path: Path, offset: int) -> str:
     try:
-        return line.decode("utf-8")
+        text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         bad = line[error.start]
         raise UserError(
             f"{path}: byte {offset + error.start} (0x{bad:02x}) is not UTF-8; convert the file, "
             f"for example: iconv -f latin1 -t utf8"
         ) from error
+    return text if offset else text.removeprefix("\ufeff")  # the mark some editors begin a file with
 
 
 def _rows(path: Path) -> Iterator[str]:
@@ -89,19 +97,32 @@ def _rows(path: Path) -> Iterator[str]:
                 continue
             try:
                 row = json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f'{path}:{number}: broken JSON ({error}); each line is one {{"text": ...}}') from error
             value = row.get("text") if isinstance(row, dict) else None
             if not isinstance(value, str):
                 keys = ", ".join(row) if isinstance(row, dict) else type(row).__name__
                 raise UserError(f'{path}:{number}: no "text" in this row (it has: {keys}); give rows {{"text": "..."}}')
+            if half := SURROGATE.search(value):
+                code = f"U+{ord(half[0]):04X}"
+                raise UserError(f"{path}:{number}: character {half.start()} is half of a pair ({code}); remove it")
             if value.strip():
                 yield value
 
 
-def _documents(path: Path) -> Iterator[str]:
+def _marked(path: Path) -> bool:
+    """Whether <|endoftext|> stands anywhere in the file."""
+    mark, block = SEPARATOR.encode(), b""
     with _open(path) as file:
-        marked = SEPARATOR.encode() in file.read(1 << 20)
+        while new := file.read(1 << 20):
+            block = block[-len(mark) :] + new
+            if mark in block:
+                return True
+    return False
+
+
+def _documents(path: Path) -> Iterator[str]:
+    marked = _marked(path)
     offset, held = 0, list[str]()
     with _open(path) as file:
         for line in file:
@@ -168,7 +189,7 @@ def fit(source: Source, vocab_size: int, characters: int = 4_000_000) -> Tokeniz
     the text, and a few thousand pieces need no more."""
     folder = cache_folder() / "tokenizers" / f"{source.key}-{vocab_size}"
     if not (folder / "tokenizer.model").exists():
-        learn(source, _first(source, characters), vocab_size).save(folder)
+        learn(source, beginning(source.train(), characters), vocab_size).save(folder)
     return Tokenizer.load(folder)
 
 
@@ -182,8 +203,9 @@ def learn(source: Source, texts: Iterable[str], vocab_size: int) -> Tokenizer:
         raise UserError(f"{source.name}: {error}{flag}") from error
 
 
-def _first(source: Source, characters: int) -> Iterator[str]:
-    for text, _ in source.train():
+def beginning(documents: Iterable[tuple[str, bool]], characters: int) -> Iterator[str]:
+    """The texts of one side of a Source from its start, until there are so many characters."""
+    for text, _ in documents:
         yield text[:characters]
         characters -= len(text)
         if characters <= 0:
@@ -197,20 +219,25 @@ def pack(documents: Iterable[tuple[list[int], bool]], length: int, look: int = 5
     """Order documents so that those marked whole never straddle a window of `length` tokens; nothing is padded or lost.
 
     Documents keep their order. Only where one marked whole does not fit into what is left of the window, one of the
-    next `look` that does fit goes first; where none does, one that may be cut (its tail opens the next window).
+    next `look` that does fit goes first; where none does, one that may be cut (its tail opens the next window), however
+    far ahead. Cut all the same are documents longer than a window and, at the very end, where nothing else is left.
     """
     buffer: list[tuple[list[int], bool]] = []
     source = iter(documents)
     room = length
     while True:
-        buffer.extend(islice(source, look - len(buffer)))
+        buffer.extend(islice(source, max(0, look - len(buffer))))
         if not buffer:
             return
-        pick = 0
-        if buffer[0][1] and room < len(buffer[0][0]) <= length:  # one longer than a window is cut in any case
-            fits = (i for i, (ids, _) in enumerate(buffer) if len(ids) <= room)
-            cuttable = (i for i, (_, whole) in enumerate(buffer) if not whole)
-            pick = next(fits, next(cuttable, 0))
+        pick, start = 0, 0
+        if buffer[0][1] and room < len(buffer[0][0]) <= length:
+            while start < len(buffer):
+                fits = (i for i in range(start, len(buffer)) if len(buffer[i][0]) <= room)
+                cuttable = (i for i in range(start, len(buffer)) if not buffer[i][1] or len(buffer[i][0]) > length)
+                if pick := next(fits, next(cuttable, 0)):
+                    break
+                start = len(buffer)
+                buffer.extend(islice(source, look))
         ids, _ = buffer.pop(pick)
         yield ids
         room = length - (length - room + len(ids)) % length
@@ -250,7 +277,7 @@ def _order(seed: int, epoch: int, count: int) -> np.ndarray:
 def cache_folder() -> Path:
     """$LAB_CACHE, or `.cache` in the weights root."""
     home = os.environ.get("LAB_CACHE")
-    return Path(home).expanduser() if home else root() / ".cache"
+    return expand(home) if home else root() / ".cache"
 
 
 def byte_lengths(tokenizer: Tokenizer) -> np.ndarray:

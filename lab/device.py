@@ -57,7 +57,7 @@ class Memory:
 
 
 def memory() -> Memory:
-    """What the process uses now. MLX's peak leaves out its cache, so watch `process` too."""
+    """What MLX holds now, and the most the process has held. MLX's peak leaves out its cache, so watch `process` too."""
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rss *= 1024 if LINUX else 1  # Linux counts KiB, macOS bytes
     return Memory(mx.get_active_memory(), mx.get_peak_memory(), mx.get_cache_memory(), rss)
@@ -68,22 +68,15 @@ def _total_memory(info: dict[str, Any]) -> int:
     return int(size) if size else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def limit_memory() -> None:
-    """Keep MLX's buffer cache from looking like a leak: at most an eighth of the machine's memory.
-
-    MLX's default cache limit is its memory limit (1.5x the recommended working set). The wired limit stays at the
-    system's default: wiring the whole recommended size froze 16 GB Macs for a model of a few MB.
-    """
-    mx.set_cache_limit(_total_memory(mx.device_info()) // 8)
-
-
-def wire(model_bytes: int) -> None:
-    """Wire the model and 4 GB beside it on Metal (macOS 15+), never the whole recommended size. Not yet run on a Mac."""
+def limit_memory(working_set: int) -> None:
+    """Before work that needs about `working_set` bytes: keep MLX's buffer cache from looking like a leak (at most an
+    eighth of the machine's memory; its own limit is 1.5x the recommended working set), and on Metal wire the working
+    set, never the whole recommended size, which froze 16 GB Macs for a model of a few MB. Not yet run on a Mac."""
     info = mx.device_info()
+    mx.set_cache_limit(_total_memory(info) // 8)
     recommended = info.get("max_recommended_working_set_size")
-    if on_cpu() or not recommended:
-        return
-    mx.set_wired_limit(min(int(recommended), model_bytes + (4 << 30)))
+    if recommended and not on_cpu():
+        mx.set_wired_limit(min(int(recommended), working_set))  # macOS 15 and later
 
 
 def seed(value: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
+import numpy as np
 from mlx.utils import tree_map, tree_unflatten
 
 from lab import device
@@ -96,13 +97,14 @@ class Learner:
         total, weight, gradient, tokens = 0.0, 0.0, None, 0
         for batch in batches:
             (value, share), g = grad_of(self.model, batch)
+            g = tree_map(lambda v: v.astype(mx.float32), g)  # sums in bf16 lose what is small
             gradient = g if gradient is None else tree_map(mx.add, gradient, g)
             mx.eval(value, share, gradient)  # one micro-batch at a time: short command buffers, one set of activations
             total, weight = total + device.number(value), weight + device.number(share)
-            tokens += batch.ids[:, 1:].size
+            tokens += batch.ids[:, 1:].size if batch.weight is None else int(np.count_nonzero(batch.weight[:, 1:]))
         if gradient is None or weight == 0:
             return Stats(math.nan, 0.0, 0.0, 0)  # nothing to learn from: the weights stay bit-identical
-        gradient = tree_map(lambda g: g.astype(mx.float32) / weight, gradient)
+        gradient = tree_map(lambda g: g / weight, gradient)
         gradient, norm = optim.clip_grad_norm(gradient, self.clip)
         mean, size = total / weight, device.number(norm)
         if not (math.isfinite(mean) and math.isfinite(size)):

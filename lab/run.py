@@ -5,11 +5,9 @@ last and best (one line each), metrics.jsonl, samples.jsonl, control.jsonl, log.
 """
 
 import contextlib
-import fcntl
 import json
 import math
 import os
-import re
 import shutil
 import signal
 import sys
@@ -22,9 +20,7 @@ from typing import IO, Any, Protocol
 
 from lab.errors import UserError
 from lab.passport import VERSION, passport
-from lab.runs import COMMANDS, checkpoints, read_json, root, runs, write_atomic
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+from lab.runs import COMMANDS, check_name, checkpoints, free, lock, newest, read_json, root, runs, write_atomic
 
 
 class Part(Protocol):
@@ -65,7 +61,7 @@ class Run:
         self._handlers: dict[int, Any] = {}
         self._locks: list[int] = []
         root().mkdir(parents=True, exist_ok=True)
-        self.name = name or (newest(recipe) if resume else _free(recipe))
+        self.name = name or (newest(recipe) if resume else free(recipe))
         self.folder = root() / self.name
         self._open(resume, parent)
 
@@ -75,15 +71,18 @@ class Run:
         check_name(self.name)
         if resume and not (self.folder / "run.json").is_file():
             raise UserError(f"--resume: {self.folder} is no run; `lab runs` lists them")
+        if resume and not (self.folder / "checkpoints").is_dir():
+            raise UserError(f"--resume: {self.folder} keeps no checkpoints to go on from; start a new run")
         if not resume and self.folder.exists():
             raise UserError(f"{self.folder} is there already; choose another --name, or add --resume to go on with it")
+        self._fresh = not resume
         self.folder.mkdir(exist_ok=True)
-        self._locks.append(_lock(self.folder / "lock", f"{self.folder} is being written by another process"))
+        self._locks.append(lock(self.folder / "lock", f"{self.folder} is being written by another process"))
         try:
             self._begin(resume, parent)
         except (OSError, UserError):
-            os.close(self._locks.pop())
             self._clear_away()
+            os.close(self._locks.pop())
             raise
 
     def _begin(self, resume: bool, parent: str | None) -> None:
@@ -119,8 +118,8 @@ class Run:
                 file.unlink()
 
     def _clear_away(self) -> None:
-        """What never saved anything leaves no folder behind."""
-        if self.saved_step < 0 and not checkpoints(self.folder):
+        """A new run that never saved anything leaves no folder behind."""
+        if self._fresh and not checkpoints(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> "Run":
@@ -148,16 +147,16 @@ class Run:
             for file in self._files.values():
                 with contextlib.suppress(OSError):
                     file.close()
-            for handle in reversed(self._locks):
-                os.close(handle)
             if isinstance(error, UserError | OSError | KeyboardInterrupt):
                 self._clear_away()
+            for handle in reversed(self._locks):
+                os.close(handle)
 
     def _take_device(self) -> None:
-        """One accelerator, one training: wait until no other run holds it."""
-        while True:
+        """One accelerator, one training: wait until no other run holds it, or this one is told to stop."""
+        while not self._stop:
             try:
-                self._locks.append(_lock(root() / ".device.lock", ""))
+                self._locks.append(lock(root() / ".device.lock", "", patience=0))
                 self.note = ""
                 return
             except UserError:
@@ -165,8 +164,6 @@ class Run:
                 self.note = f"waiting for {', '.join(busy) or 'another training'} to end"
                 self.tell("queued")
                 self._read_control()
-                if self._stop:
-                    raise UserError(f"{self.name}: stopped while it waited for the accelerator") from None
                 time.sleep(0.3)
 
     def _interrupt(self, number: int, frame: Any) -> None:
@@ -199,6 +196,7 @@ class Run:
         except (UserError, ValueError, KeyError) as error:
             raise UserError(f"{error}; delete {last[-1]}, and --resume takes the one before") from error
         self._cut_back(read_json(last[-1] / "state.json").get("lengths", {}))
+        self._publish(last[-1])  # the kill may have come between saving and publishing
         self.event("resume")
 
     def steps(self, total: int) -> Iterator[int]:
@@ -206,6 +204,8 @@ class Run:
         steps, saves at the end."""
         self.total = total
         self._take_device()
+        if self._stop:
+            return
         self.tell("running", force=True)
         self._clock = [(time.time(), self.step)]
         if self.saved_step < 0:
@@ -260,6 +260,7 @@ class Run:
     # -- the record ----------------------------------------------------------------------------------------------
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
+        row = {k: (None if isinstance(v, float) and not math.isfinite(v) else v) for k, v in row.items()}
         if name not in self._files:
             self._files[name] = open(self.folder / name, "a", encoding="utf-8")  # noqa: SIM115  (closed at exit)
         self._files[name].write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -267,9 +268,8 @@ class Run:
 
     def log(self, step: int, **scalars: float | int | str) -> None:
         """One row of metrics.jsonl. Not-a-number is written as null, JSON has no NaN."""
-        row = {k: (None if isinstance(v, float) and not math.isfinite(v) else v) for k, v in scalars.items()}
-        self.latest.update(row)
-        self._append("metrics.jsonl", {"step": step, "t": round(time.time(), 3)} | row)
+        self.latest.update(scalars)
+        self._append("metrics.jsonl", {"step": step, "t": round(time.time(), 3)} | scalars)
 
     def event(self, what: str, **more: Any) -> None:
         """Something that happened at this step: checkpoint, resume, control."""
@@ -305,9 +305,10 @@ class Run:
 
     def eta(self) -> float | None:
         """Seconds left at the speed of the last steps; None before the second step."""
-        if not self._clock or self._clock[-1][1] != self.step:
-            self._clock = [*self._clock[-50:], (time.time(), self.step)]
-        (t0, s0), (t1, s1) = self._clock[0], self._clock[-1]
+        clock = self._clock  # a copy: the panel's thread asks too
+        if not clock or clock[-1][1] != self.step:
+            self._clock = clock = [*clock[-50:], (time.time(), self.step)]
+        (t0, s0), (t1, s1) = clock[0], clock[-1]
         return (t1 - t0) / (s1 - s0) * (self.total - self.step) if s1 > s0 else None
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
@@ -322,6 +323,8 @@ class Run:
         try:
             self._part.save(aside)
             self.event("checkpoint")
+            for file in self._files.values():  # a recorded length must be on the disk before the record of it
+                os.fsync(file.fileno())
             lengths = {f.name: f.stat().st_size for f in self.folder.glob("*.jsonl") if f.name != "control.jsonl"}
             write_atomic(aside / "state.json", json.dumps({"step": self.step, "lengths": lengths}) + "\n")
             _sync_folder(aside)
@@ -338,9 +341,8 @@ class Run:
                 f"Free some space and go on with --name {self.name} --resume"
             ) from error
         self.saved_step = self.step
-        write_atomic(self.folder / "last", f"{target.name}\n")
-        self._thin()
         self._publish(target)
+        self._thin()
         self.tell("running", force=True)
         return target
 
@@ -348,50 +350,21 @@ class Run:
         best = (self.folder / "best").read_text().strip() if (self.folder / "best").exists() else ""
         for old in checkpoints(self.folder)[: -max(1, self.keep)]:
             if old.name != best:
-                shutil.rmtree(old)
+                gone = old.with_name(".old")  # renamed first: a kill leaves no half of one under its name
+                shutil.rmtree(gone, ignore_errors=True)
+                os.rename(old, gone)
+                shutil.rmtree(gone)
 
     def _publish(self, checkpoint: Path) -> None:
         """The root's weights are a copy of the newest checkpoint's, so that the run folder opens as a model."""
         beside = self.folder / ".model.tmp.safetensors"
         try:
             shutil.copyfile(checkpoint / "model.safetensors", beside)
+            with open(beside, "rb") as file:
+                os.fsync(file.fileno())
             os.replace(beside, self.folder / "model.safetensors")
+            write_atomic(self.folder / "last", f"{checkpoint.name}\n")
         except OSError as error:
             raise UserError(f"{self.folder}: copying the weights failed ({error.strerror}); free some space") from error
         finally:
             beside.unlink(missing_ok=True)
-
-
-def _free(recipe: str) -> str:
-    n = 1
-    while (root() / f"{recipe}-{n}").exists():
-        n += 1
-    return f"{recipe}-{n}"
-
-
-def newest(recipe: str) -> str:
-    """The name of the last run of a recipe, for --resume without a name."""
-    mine = [i for i in runs() if i.recipe == recipe and not i.name.startswith("pocket-")]
-    if not mine:
-        raise UserError(f"--resume: no {recipe} run in {root()}; start one without --resume")
-    return mine[0].name
-
-
-def check_name(name: str) -> None:
-    """A run's name is one plain folder name, and not that of a shipped model."""
-    if not NAME.fullmatch(name):
-        raise UserError(f"--name {name!r}: use letters, digits, dots, dashes and underscores")
-    if name.startswith("pocket-"):
-        raise UserError(
-            f"--name {name}: pocket-* are the shipped models, which runs do not overwrite; choose another name"
-        )
-
-
-def _lock(path: Path, busy: str) -> int:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise UserError(f"{busy}; wait for it, or stop it with `lab ctl {path.parent.name} stop`") from None
-    return handle

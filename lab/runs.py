@@ -4,6 +4,7 @@ import difflib
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 from lab.errors import UserError
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 COMMANDS = ("pause", "resume", "checkpoint", "stop")
 
 
@@ -141,7 +143,8 @@ def find(model: str) -> tuple[Path, Path]:
 def checkpoints(folder: Path) -> list[Path]:
     """Whole checkpoints, oldest first."""
     inside = folder / "checkpoints"
-    return sorted(c for c in inside.glob("*") if c.name.isdigit()) if inside.is_dir() else []
+    found = [c for c in inside.glob("*") if c.name.isdigit()] if inside.is_dir() else []
+    return sorted(found, key=lambda c: int(c.name))
 
 
 def send(name: str, command: str) -> None:
@@ -153,3 +156,45 @@ def send(name: str, command: str) -> None:
         raise UserError(f"{name}: no process runs it (state: {inspect(folder).state}); nothing to {command}")
     with open(folder / "control.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps({"cmd": command, "t": time.time()}) + "\n")
+
+
+def free(recipe: str) -> str:
+    n = 1
+    while (root() / f"{recipe}-{n}").exists():
+        n += 1
+    return f"{recipe}-{n}"
+
+
+def newest(recipe: str) -> str:
+    """The name of the last run of a recipe, for --resume without a name."""
+    mine = [i for i in runs() if i.recipe == recipe and (i.folder / "checkpoints").is_dir()]
+    if not mine:
+        raise UserError(f"--resume: no {recipe} run in {root()}; start one without --resume")
+    return mine[0].name
+
+
+def check_name(name: str) -> None:
+    """A run's name is one plain folder name, and not that of a shipped model."""
+    if not NAME.fullmatch(name):
+        raise UserError(f"--name {name!r}: use letters, digits, dots, dashes and underscores")
+    if name.startswith("pocket-"):
+        raise UserError(
+            f"--name {name}: pocket-* are the shipped models, which runs do not overwrite; choose another name"
+        )
+
+
+def lock(path: Path, busy: str, patience: float = 0.5) -> int:
+    """Take a file's lock and return its handle. Tries for `patience` seconds, because a watcher that asks `alive` holds
+    it for an instant too."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except OSError:
+            if time.monotonic() >= until:
+                os.close(handle)
+                stop = f"wait for it, or stop it with `lab ctl {path.parent.name} stop`"
+                raise UserError(f"{busy}; {stop}") from None
+            time.sleep(0.02)

@@ -13,6 +13,7 @@ from lab.model import new_cache
 from lab.tokenizer import Tokenizer
 
 PREFILL = 512  # tokens a forward pass: short command buffers, bounded memory
+COLD = 1e-4  # a temperature below is 0: logits divided by less overflow
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def distribution(logits: mx.array, sampling: Sampling, recent: Sequence[int] = (
         seen = mx.array(sorted(set(recent)))
         scores = logits[seen]
         logits[seen] = mx.where(scores > 0, scores / sampling.repetition_penalty, scores * sampling.repetition_penalty)
-    if sampling.temp == 0:
+    if sampling.temp < COLD:
         return mx.where(mx.arange(logits.size) == mx.argmax(logits), 0.0, -mx.inf)
     logp = _normalise(logits / sampling.temp)
     if 0 < sampling.top_k < logp.size:
@@ -89,16 +90,20 @@ class Stream:
 
     def _bring(self, ids: Sequence[int]) -> mx.array:
         """Bring the cache to `ids`, keeping what it shares with them, and return the logits [V] after the last one."""
-        keep = 0
-        limit = min(len(self.held), len(ids) - 1)
-        while keep < limit and self.held[keep] == ids[keep]:
-            keep += 1
-        surplus = len(self.held) - keep
-        if surplus and any(c.trim(surplus) != surplus if c.is_trimmable() else True for c in self.cache):
-            self.cache, keep = new_cache(self.network), 0  # a cache that cannot go back starts again
-        self.held = list(ids[:keep])
-        self.prefilled = len(ids) - keep
-        return self._append(ids[keep:])
+        try:
+            keep = 0
+            limit = min(len(self.held), len(ids) - 1)
+            while keep < limit and self.held[keep] == ids[keep]:
+                keep += 1
+            surplus = len(self.held) - keep
+            if surplus and any(c.trim(surplus) != surplus if c.is_trimmable() else True for c in self.cache):
+                self.cache, keep = new_cache(self.network), 0  # a cache that cannot go back starts again
+            self.held = list(ids[:keep])
+            self.prefilled = len(ids) - keep
+            return self._append(ids[keep:])
+        except BaseException:
+            self._forget()
+            raise
 
     def _append(self, ids: Sequence[int]) -> mx.array:
         logits = mx.zeros(1)
@@ -108,10 +113,14 @@ class Stream:
                 logits = self.network(mx.array([chunk]), cache=self.cache)[0, -1]
                 mx.eval(logits)
                 self.held += chunk
-        except BaseException:  # Ctrl-C in the middle: nobody knows what the cache holds now
-            self.cache, self.held = new_cache(self.network), []
+        except BaseException:
+            self._forget()
             raise
         return logits
+
+    def _forget(self) -> None:
+        """After Ctrl-C in the middle nobody knows what the cache holds: start with an empty one."""
+        self.cache, self.held = new_cache(self.network), []
 
     def __call__(
         self, ids: Sequence[int], sampling: Sampling, seed: int = 0, stop: Sequence[str] = ()

@@ -139,6 +139,11 @@ class Tokenizer:
             ) from e
 
     @property
+    def ours(self) -> bool:
+        """Whether we trained it, so that its roles are ids of ours; a foreign one may use the same names otherwise."""
+        return isinstance(self.core, Ours)
+
+    @property
     def adds_bos(self) -> bool:
         """Whether a text is meant to open with `bos`; many Hugging Face tokenizers name one and never use it."""
         return self.bos is not None and self.core.opens_with(self.bos)

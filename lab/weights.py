@@ -182,7 +182,7 @@ def shape_from(config: dict[str, Any]) -> Shape | None:
             max_position_embeddings=int(config.get("max_position_embeddings") or 2048),
             rms_norm_eps=float(config["rms_norm_eps"]),
             rope_theta=float(config.get("rope_theta") or rope.get("rope_theta") or 10_000.0),
-            tie_word_embeddings=bool(config.get("tie_word_embeddings", config["model_type"] == "llama")),
+            tie_word_embeddings=bool(config.get("tie_word_embeddings")),
             qk_norm=config["model_type"] == "qwen3",
         )
     except KeyError as error:
@@ -198,8 +198,10 @@ def load(model: str | Path, dtype: str | None = None) -> Model:
     folder, weights = find(str(model))
     config = read_config(folder)
     tokenizer = Tokenizer.load(folder)
+    arrays = _read_all(weights)  # lazy: only the headers
     try:
-        shape = shape_from(config)
+        # Where config.json does not say, the weights do: a model with an output matrix of its own is not tied.
+        shape = shape_from({"tie_word_embeddings": "lm_head.weight" not in arrays} | config)
         context = config.get("max_position_embeddings") or config.get("n_positions") or config.get("n_ctx") or 2048
         context = int(context)
     except UserError as error:
@@ -210,7 +212,7 @@ def load(model: str | Path, dtype: str | None = None) -> Model:
         network = _load_foreign(folder, config)
     else:
         network = Transformer(shape)
-        _fill(network, _read_all(weights), weights)
+        _fill(network, arrays, weights)
     count = sum(v.size for _, v in device.flat(network.parameters()))
     want = DTYPES[dtype] if dtype else device.compute_dtype(count)
     network.apply(lambda v: v.astype(want) if mx.issubdtype(v.dtype, mx.floating) else v)
@@ -239,7 +241,12 @@ def _read_all(folder: Path) -> dict[str, mx.array]:
 def _fill(network: Transformer, arrays: dict[str, mx.array], folder: Path) -> None:
     """Put arrays into the network; names and shapes must match one for one."""
     if network.shape.tie_word_embeddings:
-        arrays.pop("lm_head.weight", None)  # some exporters write the tied matrix twice
+        twice = arrays.pop("lm_head.weight", None)  # some exporters write the tied matrix twice
+        if twice is not None and not mx.array_equal(twice, arrays.get("model.embed_tokens.weight", mx.zeros(0))):
+            raise UserError(
+                f"{folder}: config.json ties lm_head.weight to the embedding, but the two differ; "
+                "set tie_word_embeddings to false in it"
+            )
     arrays = {k: v for k, v in arrays.items() if "rotary_emb.inv_freq" not in k}
     want = {k: tuple(v.shape) for k, v in device.flat(network.parameters())}
     for key, shape in want.items():
@@ -258,7 +265,6 @@ def _fill(network: Transformer, arrays: dict[str, mx.array], folder: Path) -> No
 
 def _load_foreign(folder: Path, config: dict[str, Any]) -> Any:
     """Any other architecture, through mlx_lm's model of that name (its Python comes from mlx_lm, never from the folder)."""
-    _read_all(folder)  # lazy: only the headers, for our one-line errors
     from mlx_lm.utils import load_model  # 2.3 s: only here
 
     try:

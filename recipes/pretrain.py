@@ -6,7 +6,7 @@ were seen how often, and which of them are known. With --data it is your own tex
 Expected, pocket preset (1.05M parameters, one pass; EXPECTED): EXPECTED_NUMBERS
 
 Examples:
-  lab pretrain                                   the pocket world, about 10 minutes on 2 cores
+  lab pretrain                                   the pocket world, about 10 minutes of one core
   lab pretrain --data books/ --size 5m           your own text; train.txt and valid.txt, or any files
   lab pretrain --iters 200 --name try            a short one
   lab pretrain --name try --resume               go on after Ctrl-C, kill or a power cut
@@ -20,7 +20,7 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff
 
@@ -30,7 +30,7 @@ from lab.learn import Diverged, Learner, Schedule, memory_stats
 from lab.loss import Batch, bits_per_byte, nll
 from lab.model import SIZES, Shape, Transformer, shape_of
 from lab.run import Run
-from lab.runs import read_lines
+from lab.runs import read_json, read_lines
 from lab.sample import Sampling, Stream
 from lab.tokenizer import Tokenizer
 from recipes import pocket, recall
@@ -121,20 +121,21 @@ def check(config: Config) -> None:
         raise UserError(f"--weight-decay {config.weight_decay}: must be 0 or more")
     if config.learning_rate is not None and not 0 < config.learning_rate < 10:
         raise UserError(f"--learning-rate {config.learning_rate}: must be above 0 (muon 0.02, adamw 0.003)")
-    shape(config, config.vocab_size or 1536)
+    shape(config, config.vocab_size or SIZES[config.size].vocab_size)
     parse_mix(config.mix)
     if config.data:
         data.files(config.data)
+        if config.mix:
+            raise UserError("--mix weighs the pocket world's sources; with --data there are none, leave it out")
 
 
 def run(config: Config, record: Run) -> None:
     """Text -> tokenizer -> windows -> steps -> exam."""
     if device.slow_blas():
         record.say(device.NO_OPENBLAS)
-    device.limit_memory()
     text = data.source(config.data) if config.data else pocket_source(config)
     record.note = "training the tokenizer"
-    tokenizer = data.fit(text, config.vocab_size or SIZES[config.size].vocab_size)
+    tokenizer = same_text(record, text) or data.fit(text, config.vocab_size or SIZES[config.size].vocab_size)
     record.note = "tokenising"
     length, rows = config.max_seq_length, config.batch_size
     train = data.tokenised(text, False, tokenizer, length)
@@ -143,23 +144,27 @@ def run(config: Config, record: Run) -> None:
         raise UserError(
             f"{config.data}: {len(train.ids)} tokens, less than one window; lower --max-seq-length {length}"
         )
+    if not held_out.windows(1):
+        raise UserError(f"{config.data}: the held-out text is empty; put some into its valid file, or leave that out")
 
     form = shape(config, tokenizer.vocab_size)
     network = Transformer(form)
     network.initialise(config.seed)
     network.set_dtype(device.compute_dtype(form.parameters))
+    device.limit_memory(form.memory(config.batch_size, config.max_seq_length))
     passes = config.grad_accumulation_steps
-    iters = config.iters or max(1, train.windows(length) // (rows * passes))
+    iters = config.iters or -(-train.windows(length) // (rows * passes))  # rounded up: a pass leaves nothing out
     peak = config.learning_rate or (0.02 if config.optimizer == "muon" else 0.003)
     schedule = Schedule(peak, iters, min(config.warmup, max(1, iters // 5)), config.decay)
     learner = Learner(network, schedule, config.optimizer, config.weight_decay)
     weights.save_config(record.folder, network, tokenizer)
+    weights.write_json(record.folder / "data.json", facts_of(text, train, held_out))
     introduce(config, record, train, form, iters)
 
     eyes = Eyes(config, record, network, tokenizer, held_out)
     record.save_every, record.keep, record.note = config.save_every, config.keep, ""
     record.attach(learner)
-    if record.step == 0:
+    if record.saved_step < 0:  # a new run, not one that goes on from its checkpoint 0
         record.log(0, **eyes.look(0))
     for step in record.steps(iters):
         clock = time.perf_counter()
@@ -179,6 +184,23 @@ def run(config: Config, record: Run) -> None:
         )
     else:
         eyes.report()
+
+
+def same_text(record: Run, text: data.Source) -> Tokenizer | None:
+    """The tokenizer of the run that goes on, None for a new one. The text must be what the run began with: another
+    would bring another order, and half of the tokens would mean something else."""
+    began = read_json(record.folder / "data.json")
+    if not began:
+        return None
+    if began.get("key") != text.key:
+        raise UserError(f"{record.name}: the text has changed since this run began; start a new run on it")
+    return Tokenizer.load(record.folder)
+
+
+def facts_of(text: data.Source, train: data.Tokens, held_out: data.Tokens) -> dict[str, Any]:
+    """data.json: what the run is trained on, for --resume to compare and for people to read."""
+    sizes = {"documents": train.documents, "bytes": train.bytes, "tokens": len(train.ids)}
+    return {"key": text.key, **sizes, "held_out_documents": held_out.documents, "held_out_bytes": held_out.bytes}
 
 
 def pocket_source(config: Config) -> data.Source:
@@ -215,14 +237,13 @@ def shape(config: Config, vocab_size: int) -> Shape:
     heads = config.heads or (base.num_attention_heads if config.width is None else max(1, width // base.head_dim))
     if width % heads:
         raise UserError(f"--width {width} does not divide into --heads {heads}; make the width a multiple of the heads")
-    default_kv = base.num_key_value_heads if heads == base.num_attention_heads else heads
     return shape_of(
         config.size,
         vocab_size=vocab_size,
         num_hidden_layers=config.layers,
         hidden_size=width,
         num_attention_heads=heads,
-        num_key_value_heads=config.kv_heads or default_kv,
+        num_key_value_heads=config.kv_heads or heads,
         head_dim=width // heads,
         intermediate_size=config.ffn or (base.intermediate_size if config.width is None else 3 * width),
         max_position_embeddings=max(config.context or base.max_position_embeddings, config.max_seq_length),
@@ -264,15 +285,10 @@ class Eyes:
 
     def look(self, step: int) -> dict[str, float]:
         """Held-out bits per byte; and a sample for each fixed prompt, the same seed each time, so only the model changes."""
+        context, options = self.network.shape.max_position_embeddings, Sampling(temp=0.7, max_tokens=48)
         for prompt in self.prompts:
-            stream = Stream(self.network, self.tokenizer, self.network.shape.max_position_embeddings)
-            told = list(
-                stream(
-                    [*self.tokenizer.begin, *self.tokenizer.encode(prompt)],
-                    Sampling(temp=0.7, max_tokens=48),
-                    self.config.seed,
-                )
-            )
+            ids = [*self.tokenizer.begin, *self.tokenizer.encode(prompt)][: context - 1]
+            told = list(Stream(self.network, self.tokenizer, context)(ids, options, self.config.seed))
             text = "".join(t.text for t in told)
             self.record.sample(step, prompt, text, [t.id for t in told], [t.logp for t in told])
         return {"bits_per_byte": self.measure(EVAL_WINDOWS)}

@@ -9,7 +9,8 @@ import pytest
 
 REPO = Path(__file__).resolve().parent.parent
 ALLOWED = {"lab": {"lab"}, "recipes": {"recipes", "lab"}, "tui": {"tui", "lab"}}
-NO_MLX = ("lab.runs", "lab.run", "lab.tokenizer", "lab.chat", "lab.data", "recipes.cli", "recipes.pocket", "tui")
+FOR_TUI = ("lab.runs", "lab.run", "lab.tokenizer", "lab.chat", "lab.data", "lab.errors", "lab.explain")
+NO_MLX = (*FOR_TUI, "recipes.cli", "recipes.pocket", "tui")
 
 
 def imports(path: Path) -> set[str]:
@@ -29,6 +30,7 @@ def test_rooms_import_only_what_they_may(room: str) -> None:
         assert not (tops & set(ALLOWED)) - ALLOWED[room], path
         if room == "tui":
             assert not tops & {"mlx", "mlx_lm"}, path
+            assert all(name in FOR_TUI for name in imports(path) if name.split(".")[0] == "lab"), path
 
 
 def test_no_source_file_is_over_400_lines() -> None:

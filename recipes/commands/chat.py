@@ -30,29 +30,9 @@ HELP = """/new      forget the conversation          /seed N   the same seed, th
 
 
 @dataclass(frozen=True)
-class Config:
-    model: str | None = None
-    """Run name, folder, or run@step; without it the newest model."""
+class Config(generate.Speaking):
     system: Annotated[str, arg(aliases=["--system-prompt"])] = ""
     """System message of a chat model."""
-    max_tokens: Annotated[int, arg(aliases=["-m"])] = 256
-    """Longest reply, in tokens."""
-    temp: float = 0.8
-    """Temperature; 0 takes the most probable token each time."""
-    top_k: int = 0
-    """Draw from the k most probable tokens only; 0 = all."""
-    top_p: float = 1.0
-    """Draw from the smallest set of tokens with this probability."""
-    min_p: float = 0.0
-    """Leave out tokens with less than this share of the best one's probability."""
-    repetition_penalty: float = 1.0
-    """Above 1: recent tokens become less likely."""
-    repetition_context: int = 64
-    """How many tokens back count as recent."""
-    seed: int | None = None
-    """The same seed and messages give the same replies."""
-    dtype: str | None = None
-    """float32, bfloat16 or float16; without it what this device computes best in."""
 
 
 class Conversation:
@@ -136,10 +116,7 @@ class Conversation:
 
 
 def run(config: Config) -> int:
-    sampling = Sampling(
-        config.temp, config.top_k, config.top_p, config.min_p, config.repetition_penalty, config.repetition_context,
-        config.max_tokens,
-    )  # fmt: skip
+    sampling = generate.sampling(config)
     if sys.stdin is None:
         raise UserError("standard input is closed, so there is nobody to talk with; lab generate -p TEXT needs none")
     model = generate.open_model(config.model, config.dtype)

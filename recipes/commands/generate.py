@@ -22,11 +22,11 @@ from lab.tokenizer import text_from_bytes
 
 
 @dataclass(frozen=True)
-class Config:
+class Speaking:
+    """Which model speaks and how its tokens are drawn: the flags of `lab generate` and `lab chat`."""
+
     model: str | None = None
     """Run name, folder, or run@step; without it the newest model."""
-    prompt: Annotated[str, arg(aliases=["-p"])] = ""
-    """What to continue; - reads standard input."""
     max_tokens: Annotated[int, arg(aliases=["-m"])] = 256
     """Longest answer, in tokens."""
     temp: float = 0.8
@@ -42,16 +42,22 @@ class Config:
     repetition_context: int = 64
     """How many tokens back count as recent."""
     seed: int | None = None
-    """The same seed gives the same text; without it a new one is drawn and shown."""
-    stop: UseAppendAction[tuple[str, ...]] = ()
-    """Stop before this text; may be given several times."""
-    chat_template: bool = True
-    """A chat model gets the prompt as a user's message; with --no-chat-template it completes it."""
+    """The same seed gives the same text; without it a new one is drawn."""
     dtype: str | None = None
     """float32, bfloat16 or float16; without it what this device computes best in."""
 
 
-def sampling(config: "Config") -> Sampling:
+@dataclass(frozen=True)
+class Config(Speaking):
+    prompt: Annotated[str, arg(aliases=["-p"])] = ""
+    """What to continue; - reads standard input."""
+    stop: UseAppendAction[tuple[str, ...]] = ()
+    """Stop before this text; may be given several times."""
+    chat_template: bool = True
+    """A chat model gets the prompt as a user's message; with --no-chat-template it completes it."""
+
+
+def sampling(config: Speaking) -> Sampling:
     """The flags that `lab.sample` takes."""
     return Sampling(
         config.temp, config.top_k, config.top_p, config.min_p, config.repetition_penalty, config.repetition_context,
@@ -71,8 +77,10 @@ def open_model(name: str | None, dtype: str | None) -> weights.Model:
     """Load a model for use on a terminal."""
     if dtype is not None and dtype not in weights.DTYPES:
         raise UserError(f"--dtype {dtype}: choose one of {', '.join(weights.DTYPES)}")
-    device.limit_memory()
-    return weights.load(name or newest_model(), dtype)
+    model = weights.load(name or newest_model(), dtype)
+    size = sum(v.nbytes for _, v in device.flat(model.network.parameters()))
+    device.limit_memory(size + (4 << 30))  # the weights, and room for cache and activations
+    return model
 
 
 def fresh_seed() -> int:
@@ -90,12 +98,12 @@ def show(text: str) -> None:
     sys.stdout.flush()
 
 
-def from_stdin() -> str:
-    """A prompt from standard input, without the line end that `echo` adds."""
+def from_stdin(otherwise: str = "with -p TEXT") -> str:
+    """A text from standard input, without the line end that `echo` adds; `otherwise` is how to give one without it."""
     if sys.stdin is None:
-        raise UserError("standard input is closed; give the prompt with -p TEXT")
+        raise UserError(f"standard input is closed; give the text {otherwise}")
     if sys.stdin.isatty():
-        print("type the prompt; Ctrl-D on an empty line ends it", file=sys.stderr)
+        print("type the text; Ctrl-D on an empty line ends it", file=sys.stderr)
     return text_from_bytes(sys.stdin.buffer.read(), "standard input").removesuffix("\n").removesuffix("\r")
 
 

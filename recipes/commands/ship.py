@@ -1,10 +1,12 @@
 """Copy a finished run, thinned and with weights in bf16, as a model to share.
 
-The copy keeps how it came to be (run.json), every tenth metrics row, the events and the samples; checkpoints, optimiser
-state and control lines stay behind. This is how the pocket-* models in this repository were made.
+The copy keeps how it came to be (run.json, without the folder of --data), every tenth metrics row, the events and the
+samples; checkpoints, optimiser state and control lines stay behind. Of run@step it keeps the record up to that step.
+This is how the pocket-* models in this repository were made.
 
 Examples:
   lab ship pretrain-1 --to pocket-base
+  lab ship pretrain-1@400 --to early
   lab ship mine --to ~/models/mine --dtype float16
 """
 
@@ -13,17 +15,15 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import mlx.core as mx
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from lab import weights
-from lab.errors import UserError
-from lab.run import NAME
-from lab.runs import find, inspect, read_json, read_lines, root
+from lab.errors import UserError, expand
+from lab.runs import NAME, find, inspect, read_json, read_lines, root
 
-RECORD = ("run.json", "log.txt", "samples.jsonl")
 MODEL = ("generation_config.json", "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
@@ -76,7 +76,7 @@ def _target(config: Config, source: Path) -> Path:
     """Where the copy goes; only an older copy may make way, never a run or a folder of something else."""
     if os.sep not in config.to and not NAME.fullmatch(config.to):
         raise UserError(f"--to {config.to!r}: use letters, digits, dots, dashes and underscores, or a path")
-    target = Path(config.to).expanduser().resolve() if os.sep in config.to else root() / config.to
+    target = expand(config.to).resolve() if os.sep in config.to else root() / config.to
     if not target.exists():
         return target
     if not config.replace:
@@ -94,15 +94,50 @@ def _copy(config: Config, source: Path, checkpoint: Path, target: Path) -> None:
     cast = {k: v.astype(dtype) if mx.issubdtype(v.dtype, mx.floating) else v for k, v in arrays.items()}
     weights.save_arrays(target / "model.safetensors", cast)
     weights.write_json(target / "config.json", read_json(source / "config.json") | {"torch_dtype": config.dtype})
-    for name in RECORD + MODEL:
+    for name in MODEL:
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
-    rows = [row for row in read_lines(source / "metrics.jsonl") if isinstance(row.get("step", 0), int)]
+    _copy_record(config, source, int(checkpoint.name) if checkpoint != source else None, target)
+
+
+def _copy_record(config: Config, source: Path, step: int | None, target: Path) -> None:
+    """How the weights came to be, up to the step they are of (None: the last)."""
+    weights.write_json(target / "run.json", _unplaced(read_json(source / "run.json")))
+    status = {k: v for k, v in read_json(source / "status.json").items() if k not in ("pid", "note", "eta")}
+    end = inspect(source).step if step is None else step
+    early = end < inspect(source).step
+    rows = [r for r in read_lines(source / "metrics.jsonl") if isinstance(r.get("step", 0), int)]
+    if early:
+        rows = [r for r in rows if r.get("step", 0) <= end]
+        then = {k: v for r in rows for k, v in r.items() if k in status}
+        kept = {k: status[k] for k in ("version", "total") if k in status}
+        status = kept | then | {"state": "stopped", "step": end, "headline": ""}
+    elif (source / "log.txt").exists():  # its lines bear no steps
+        shutil.copyfile(source / "log.txt", target / "log.txt")
     last = max((r.get("step", 0) for r in rows), default=0)
     with open(target / "metrics.jsonl", "w", encoding="utf-8") as file:
         for row in rows:
             step = row.get("step", 0)
             if "event" in row or "bits_per_byte" in row or step % config.every == 0 or step in (1, last):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    status = read_json(source / "status.json")
-    weights.write_json(target / "status.json", {k: v for k, v in status.items() if k not in ("pid", "note", "eta")})
+    with open(target / "samples.jsonl", "w", encoding="utf-8") as file:
+        for row in read_lines(source / "samples.jsonl"):
+            if not early or row.get("step", 0) <= end:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    weights.write_json(target / "status.json", status)
+
+
+def _unplaced(passport: dict[str, Any]) -> dict[str, Any]:
+    """run.json without where on this computer the training text lay: of a path to it the last component stays."""
+    config, argv = passport.get("config"), passport.get("argv")
+    if isinstance(config, dict) and isinstance(config.get("data"), str):
+        passport["config"] = config | {"data": Path(config["data"]).name}
+    if isinstance(argv, list):
+        words = [str(word) for word in argv]
+        for i, word in enumerate(words):
+            if word.startswith("--data="):
+                words[i] = f"--data={Path(word.removeprefix('--data=')).name}"
+            elif i and words[i - 1] == "--data":
+                words[i] = Path(word).name
+        passport["argv"] = words
+    return passport

@@ -10,10 +10,9 @@ Examples:
 """
 
 import math
-import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path
 from typing import Annotated
 
 from rich.cells import cell_len
@@ -24,10 +23,10 @@ from rich.tree import Tree
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction
 
 from lab import data
-from lab.errors import UserError
+from lab.errors import UserError, expand
 from lab.explain import Merge, Token, explain, lengths, merge_tree
 from lab.runs import find, root, runs
-from lab.tokenizer import Tokenizer, text_from_bytes
+from lab.tokenizer import Tokenizer
 
 COLOURS = ("#8dd3c7", "#ffe08a", "#bebada", "#fb9a8f", "#80b1d3", "#fdb462", "#b3de69", "#fccde5")
 SIZES = (320, 512, 1024, 2048, 4096)
@@ -56,22 +55,29 @@ class Config:
 
 def run(config: Config) -> int:
     console = Console()
-    text = _stdin() if config.text == "-" else config.text
+    text = config.text
+    if text == "-":
+        from recipes.commands.generate import from_stdin  # loads MLX: only here
+
+        text = from_stdin("as an argument: lab tokens TEXT")
     if not config.train and (config.table or config.out):
         raise UserError(f"--{'table' if config.table else 'out'} needs --train FILE: there is no tokenizer to train")
     if not config.train and not text:
         raise UserError('give a text: lab tokens "The cat sat." (or - to read standard input, or --train FILE)')
     tokenizers = [Tokenizer.load(find(name)[0]) for name in config.model]
     if config.train:
+        out = expand(config.out)
+        if config.out:
+            _free(out)
         source = data.source(config.train)
-        corpus = _first((text for text, _ in source.train()), TRAIN_ON)
+        corpus = list(data.beginning(source.train(), TRAIN_ON))
         trained = data.learn(source, corpus, config.vocab_size)
         tokenizers.append(trained)
         if config.out:
-            trained.save(config.out)
-            console.print(f"Saved in {config.out}", highlight=False, markup=False)
+            trained.save(out)
+            console.print(f"Saved in {out}", highlight=False, markup=False)
         if config.table or not text:
-            held_out = _first((text for text, _ in source.held_out()), MEASURE_ON)
+            held_out = list(data.beginning(source.held_out(), MEASURE_ON))
             what, measured = ("the text", [text]) if text else ("text that was not trained on", held_out)
             if not measured:
                 what, measured = "the text trained on (too short to hold some out)", corpus
@@ -81,8 +87,11 @@ def run(config: Config) -> int:
     return 0
 
 
-def _stdin() -> str:
-    return text_from_bytes(sys.stdin.buffer.read(), "standard input")
+def _free(folder: Path) -> None:
+    """UserError where a tokenizer or model lives in the folder."""
+    taken = [name for name in ("config.json", "tokenizer.json", "tokenizer.model") if (folder / name).exists()]
+    if taken:
+        raise UserError(f"--out {folder}: holds {taken[0]} already, which this would replace; name another folder")
 
 
 def _default() -> Tokenizer:
@@ -91,17 +100,6 @@ def _default() -> Tokenizer:
     for folder in sorted(found, key=lambda folder: folder.name != "pocket-base"):
         return Tokenizer.load(folder)
     raise UserError(f"no model in {root()} has a tokenizer; name one with --model, or train one with --train FILE")
-
-
-def _first(texts: Iterable[str], characters: int) -> list[str]:
-    """Texts from the start until there are so many characters."""
-    taken: list[str] = []
-    for text in texts:
-        taken.append(text[:characters])
-        characters -= len(text)
-        if characters <= 0:
-            break
-    return taken
 
 
 def _show(console: Console, tokenizers: list[Tokenizer], text: str, trees: bool) -> None:

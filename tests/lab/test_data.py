@@ -37,6 +37,9 @@ def test_jsonl_and_gzip(tmp_path: Path) -> None:
         ("a.jsonl", b"[1]\n", "a.jsonl:1: no"),
         ("a.txt", b"abc\nde\xff\n", "byte 6 .0xff. is not UTF-8"),
         ("a.txt.gz", b"no gzip", "broken gzip"),
+        ("a.txt.gz", gzip.compress(b"", mtime=0)[:10] + b"\xff" * 20, "broken gzip"),
+        ("a.jsonl", b'{"text": "ok"}\n' + b"[" * 200_000 + b"\n", "a.jsonl:2: broken JSON"),
+        ("a.jsonl", b'{"text": "ok"}\n{"text": "abc\\ud800"}\n', r"a.jsonl:2: character 3 .* \(U\+D800\)"),
     ],
 )
 def test_bad_files_are_named_with_their_place(tmp_path: Path, name: str, content: bytes, said: str) -> None:
@@ -44,6 +47,35 @@ def test_bad_files_are_named_with_their_place(tmp_path: Path, name: str, content
     path.write_bytes(content)
     with pytest.raises(UserError, match=said):
         list(data.read(path))
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("\ufeffone\n\n\ufefftwo".encode())
+    assert list(data.read(tmp_path / "a.txt")) == ["one", "\ufefftwo"]
+    (tmp_path / "a.jsonl").write_bytes('\ufeff{"text": "one"}\n'.encode())
+    assert list(data.read(tmp_path / "a.jsonl")) == ["one"]
+    (tmp_path / "b.txt").write_bytes("\ufeffé".encode() + b"\xff")
+    with pytest.raises(UserError, match="byte 5 "):  # of the file, the mark's three counted
+        list(data.read(tmp_path / "b.txt"))
+
+
+@pytest.mark.parametrize("before", [(1 << 20) - 5, 3 << 20])
+def test_a_separator_counts_wherever_it_stands(tmp_path: Path, before: int) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("a" * (before - 2) + "\n\n" + "<|endoftext|>two\n\nstill two")
+    assert list(data.read(path)) == ["a" * (before - 2), "two\n\nstill two"]
+
+
+def test_hidden_folders_are_left_alone(tmp_path: Path) -> None:
+    for name in (".git/note.txt", "books/.cache/deep/a.txt", "books/a.txt", "books/.b.txt"):
+        (tmp_path / ".home" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / ".home" / name).write_text("x")
+    assert data.files(tmp_path / ".home")[0] == [tmp_path / ".home" / "books" / "a.txt"]
+
+
+def test_the_folder_of_an_unknown_user_is_named() -> None:
+    with pytest.raises(UserError, match="~nobody-here/x: no such user"):
+        data.files("~nobody-here/x")
 
 
 def test_folders_hold_out_valid_and_leave_test_and_readme_alone(tmp_path: Path) -> None:
@@ -83,6 +115,45 @@ def test_packing_loses_nothing_and_never_cuts_a_whole_document() -> None:
         seen.append(ids[0])
     assert sorted(seen) == list(range(3000))
     assert position == sum(len(ids) for ids, _ in documents)
+
+
+def test_a_whole_document_waits_for_one_that_may_be_cut_however_far_ahead() -> None:
+    """100 and 100 do not fit into 128, and the first that may be cut comes later than the packing looks at first."""
+    documents = [([i] * 100, True) for i in range(20)] + [([i] * 60, False) for i in range(20, 450)]
+    position, seen = 0, []
+    for ids in data.pack(documents, 128, look=8):
+        assert ids[0] >= 20 or position // 128 == (position + len(ids) - 1) // 128
+        position += len(ids)
+        seen.append(ids[0])
+    assert sorted(seen) == list(range(450))
+    only = [([i] * 100, True) for i in range(30)]  # nothing may be cut: all come, in their order
+    assert [ids[0] for ids in data.pack(only, 128, look=8)] == list(range(30))
+
+
+@pytest.mark.slow
+def test_no_fact_of_the_pocket_world_is_cut_at_a_window() -> None:
+    """With its own tokenizer only what does not fit into any window is cut: no fact, no conflict, no list told often."""
+    from recipes import pocket
+
+    corpus = pocket.corpus(0)
+    tokenizer = data.learn(
+        data.Source("", list, list), data.beginning([(d.text, d.whole) for d in corpus], 4_000_000), 1536
+    )
+    ids = tokenizer.encode_batch([d.text for d in corpus])
+    sizes = [len(tokenizer.begin) + len(one) + 1 for one in ids]
+    often = {text for text, times in pocket.lists() if times > 1}
+    position, order = 0, []
+    for marked in data.pack(
+        (([i] * size, d.whole) for i, (d, size) in enumerate(zip(corpus, sizes, strict=True))), 128
+    ):
+        i, size = marked[0], len(marked)
+        if corpus[i].whole and position // 128 != (position + size - 1) // 128:
+            assert size > 128, corpus[i]
+            assert corpus[i].kind not in ("facts", "conflicts"), corpus[i]
+            assert corpus[i].text not in often, corpus[i]
+        position += size
+        order.append(i)
+    assert sorted(order) == list(range(len(corpus)))
 
 
 def test_a_whole_document_longer_than_a_window_does_not_wait_for_the_end() -> None:

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 
@@ -128,3 +129,30 @@ def test_unknown_optimiser_is_named() -> None:
     network = Transformer(Shape(64, 32, 1, 2, 2, 16, 32))
     with pytest.raises(UserError, match="muon or adamw"):
         Learner(network, Schedule(0.1, 1), "sgd")  # type: ignore[arg-type]
+
+
+class Scaled(nn.Module):
+    """One half-precision weight, whose gradient is what a batch holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = mx.ones((1,), mx.bfloat16)
+
+
+def test_gradients_of_half_precision_add_up_in_full() -> None:
+    """In bfloat16 256 + 1 is 256, so four micro-batches of 1 would vanish beside one of 256."""
+
+    def loss(model: Scaled, batch: Batch) -> tuple[mx.array, mx.array]:
+        return (model.scale.astype(mx.float32) * float(batch.ids.sum())).sum(), mx.array(1.0)
+
+    learner = Learner(Scaled(), Schedule(1e-3, 10), "adamw", clip=1e9)
+    batches = [Batch(np.array([[0, value]], np.int32)) for value in (256, 1, 1, 1, 1)]
+    assert learner.step(1, batches, loss).grad_norm == pytest.approx(260 / 5)
+
+
+def test_only_targets_that_are_trained_count(tiny) -> None:
+    ids = windows(tiny.shape.vocab_size, rows=2, length=9)
+    weight = np.zeros(ids.shape, np.float32)
+    weight[0, 0] = weight[0, 4:7] = weight[1, 8] = 0.5  # the first id of a row is no target
+    learner = Learner(tiny, Schedule(0.01, 10, warmup=1))
+    assert learner.step(1, [Batch(ids, weight), Batch(ids)], nll).tokens == 4 + 16

@@ -1,5 +1,6 @@
 """Run folders: nothing torn, nothing doubled, alive means alive; kill -9 at any moment costs no bit."""
 
+import fcntl
 import json
 import os
 import random
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -331,3 +333,66 @@ def test_status_of_somebody_else_does_not_break_the_list(home: Path) -> None:
     (odd / "run.json").write_text('{"created": "x", "recipe": null}')
     (odd / "status.json").write_text('{"step": null, "total": {}, "state": "running"}')
     assert {(i.name, i.state, i.step) for i in runs()} == {("r", "done", 2), ("odd", "died", 0)}
+
+
+def test_a_copy_without_checkpoints_is_never_resumed(home: Path) -> None:
+    count_to(3)
+    shutil.copytree(home / "r", home / "copy", ignore=shutil.ignore_patterns("checkpoints", "lock"))
+    before = {f.name: f.read_bytes() for f in (home / "copy").iterdir()}
+    with pytest.raises(UserError, match="no checkpoints to go on from"):
+        count_to(6, name="copy", resume=True)
+    assert {f.name: f.read_bytes() for f in (home / "copy").iterdir()} == before
+    shutil.rmtree(home / "r")
+    with pytest.raises(UserError, match="no count run"):
+        Run("count", {}, None, True)
+
+
+def test_a_kill_between_saving_and_publishing_is_made_good(home: Path) -> None:
+    count_to(6)
+    folder = home / "r"
+    shutil.copy(folder / "checkpoints" / "000003" / "model.safetensors", folder / "model.safetensors")
+    (folder / "last").write_text("000003\n")
+    count_to(6, resume=True)
+    assert (folder / "model.safetensors").read_text() == "6"
+    assert (folder / "last").read_text() == "000006\n"
+
+
+def test_checkpoints_are_ordered_by_number(home: Path) -> None:
+    for step in ("999800", "1000000"):
+        (home / "r" / "checkpoints" / step).mkdir(parents=True)
+    assert [c.name for c in checkpoints(home / "r")] == ["999800", "1000000"]
+
+
+def test_a_watcher_does_not_keep_the_owner_out(home: Path) -> None:
+    """`alive` holds the lock for an instant; opening a run must not mistake that for another owner."""
+    count_to(2)
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            alive(home / "r")
+
+    watchers = [threading.Thread(target=watch) for _ in range(3)]
+    for thread in watchers:
+        thread.start()
+    try:
+        for _ in range(20):
+            count_to(2, resume=True)
+    finally:
+        stop.set()
+        for thread in watchers:
+            thread.join()
+
+
+def test_a_queued_run_that_is_stopped_ends_like_any_other(home: Path) -> None:
+    (home / ".device.lock").touch()
+    with open(home / ".device.lock") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        timer = threading.Timer(0.5, lambda: send("q", "stop"))
+        timer.start()
+        with Run("count", {}, "q", False) as record:
+            record.attach(Counter())
+            assert list(record.steps(5)) == []
+            assert record.stopped
+    assert inspect(home / "q").state == "stopped"
+    assert count_to(5, name="q", resume=True).value == 5

@@ -103,3 +103,25 @@ def test_many_prompts_at_once_equal_one_at_a_time(tiny, tokenizer) -> None:
     for prompt, reply in zip(prompts, together, strict=True):
         alone = [t.id for t in Stream(tiny, tokenizer, 256)(prompt, Sampling(temp=0, max_tokens=16))]
         assert reply == [t for t in alone if t not in tokenizer.ends]
+
+
+def test_a_temperature_too_small_to_divide_by_is_zero() -> None:
+    for temp in (1e-42, 1e-30, 1e-5):
+        assert np.array_equal(probabilities(LOGITS, temp=temp), [1, 0, 0, 0, 0])
+    assert np.allclose(probabilities([80.0, 79.9, -80.0], temp=1e-4), [1, 0, 0])
+
+
+def test_ctrl_c_while_the_cache_goes_back_starts_it_again(tiny, tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped between two layers' trims, the cache is of two lengths; nothing of it may be used."""
+    stream, options = Stream(tiny, tokenizer, 256), Sampling(temp=0, max_tokens=8)
+    list(stream(tokenizer.encode("Ada took a kite to the lake."), options))
+
+    def press(count: int) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stream.cache[1], "trim", press)
+    second = tokenizer.encode("Ada took a drum.")
+    with pytest.raises(KeyboardInterrupt):
+        list(stream(second, options))
+    assert stream.held == []
+    assert list(stream(second, options)) == list(Stream(tiny, tokenizer, 256)(second, options))

@@ -166,3 +166,37 @@ def test_names_of_runs_and_checkpoints(home: Path) -> None:
         find("mine@500")
     with pytest.raises(UserError, match="did you mean mine"):
         find("mime")
+
+
+@pytest.mark.parametrize(("says", "own", "tied"), [(None, True, False), (None, False, True), (True, "same", True)])
+def test_tied_or_not_is_what_the_weights_say(
+    tokenizer, tmp_path: Path, says: bool | None, own: bool | str, tied: bool
+) -> None:
+    """transformers leaves tie_word_embeddings out of a llama config where it is its default, false."""
+    ours = Transformer(
+        Shape(tokenizer.vocab_size, 64, 2, 4, 2, 16, 96, qk_norm=False, tie_word_embeddings=own is not True)
+    )
+    ours.initialise(0)
+    ours.load_weights([(k, v + 0.05 * mx.random.normal(v.shape)) for k, v in device.flat(ours.parameters())])
+    folder = tmp_path / "m"
+    weights.save(folder, ours, tokenizer)
+    config = json.loads((folder / "config.json").read_text())
+    del config["tie_word_embeddings"]
+    (folder / "config.json").write_text(json.dumps(config | ({} if says is None else {"tie_word_embeddings": says})))
+    arrays = weights.load_arrays(folder / "model.safetensors")
+    if own == "same":
+        weights.save_arrays(
+            folder / "model.safetensors", arrays | {"lm_head.weight": arrays["model.embed_tokens.weight"]}
+        )
+    model = weights.load(folder)
+    assert model.network.shape.tie_word_embeddings == tied
+    ids = mx.array([[1, 2, 3]])
+    assert mx.array_equal(model.network(ids), ours(ids))
+
+
+def test_a_tied_model_with_another_output_matrix_is_refused(folder: Path) -> None:
+    arrays = weights.load_arrays(folder / "model.safetensors")
+    other = arrays["model.embed_tokens.weight"] + 1
+    weights.save_arrays(folder / "model.safetensors", arrays | {"lm_head.weight": other})
+    with pytest.raises(UserError, match=r"ties lm_head.weight .* differ; set tie_word_embeddings to false"):
+        weights.load(folder)

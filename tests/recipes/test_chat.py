@@ -1,7 +1,9 @@
 """`lab chat` with a base model, a hub-like chat model and our own template: commands, caches, context, Ctrl-C."""
 
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from lab import weights
+from lab.chat import prompt
 from lab.sample import Sampling
 from lab.tokenizer import Tokenizer
 from recipes.commands.chat import Conversation
@@ -211,3 +214,30 @@ def test_ctrl_c_stops_the_reply_and_keeps_the_chat(start: Start, tiny_run: Path)
     assert out.rstrip().endswith("[stopped]")
     assert "a new conversation" in err
     assert "Traceback" not in err
+
+
+@pytest.fixture
+def phi(chat_model: Path, tmp_path: Path) -> Path:
+    """A hub model whose special tokens bear our names, and whose template is not ours and uses loop controls."""
+    folder = tmp_path / "phi"
+    shutil.copytree(chat_model, folder)
+    spec = json.loads((folder / "tokenizer.json").read_text())
+    for i, name in enumerate(("<|endoftext|>", "<|assistant|>", "<|end|>")):
+        old = next(t["content"] for t in spec["added_tokens"] if t["id"] == i)
+        spec["added_tokens"][i]["content"] = name
+        spec["model"]["vocab"][name] = spec["model"]["vocab"].pop(old)
+    (folder / "tokenizer.json").write_text(json.dumps(spec))
+    template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{% continue %}{% endif %}user:\n{{ m.content }}<|end|>\n"
+        "{% endfor %}<|assistant|>\n"
+    )
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|end|>", "chat_template": template}))
+    return folder
+
+
+def test_a_hub_model_with_our_names_follows_its_own_template(phi: Path, tokenizer: Tokenizer) -> None:
+    theirs = Tokenizer.load(phi)
+    assert "<|assistant|>" in theirs.special
+    assert (theirs.ours, tokenizer.ours) == (False, True)
+    ids = prompt(theirs, [{"role": "system", "content": "Brief."}, {"role": "user", "content": "Hi"}])
+    assert theirs.decode(ids, specials=True) == "user:\nHi<|end|>\n<|assistant|>"

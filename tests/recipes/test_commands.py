@@ -201,6 +201,14 @@ def test_tokens_trains_and_saves(here: Here, text_file: Path, tmp_path: Path) ->
     assert "trained" in with_text.out
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer.model"])
+def test_tokens_spares_what_is_there(refused: Refused, text_file: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text("precious")
+    refused("tokens", "--train", text_file, "--vocab-size", "350", "--out", "mine", says=f"mine: holds {name} already")
+    assert {f.name: f.read_text() for f in (tmp_path / "mine").iterdir()} == {name: "precious"}
+
+
 # -- ship ----------------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +254,37 @@ def test_ship_takes_a_path_and_spares_what_it_did_not_make(
     (tmp_path / "papers" / "thesis.txt").write_text("ten years")
     refused("ship", "tiny", "--to", "./papers", "--replace", says="papers is no model that `lab ship` made")
     assert (tmp_path / "papers" / "thesis.txt").read_text() == "ten years"
+
+
+def test_a_copy_of_an_earlier_step_tells_of_no_later_one(here: Here, home: Path, tiny_run: Path) -> None:
+    shutil.copytree(tiny_run / "checkpoints" / "000000", tiny_run / "checkpoints" / "000003")
+    assert read_json(tiny_run / "status.json")["headline"]
+    assert here("ship", "tiny@3", "--to", "early", "--every", "1").code == 0
+    copy = home / "early"
+    rows = list(read_lines(copy / "metrics.jsonl"))
+    assert max(r["step"] for r in rows) == 3
+    assert "report" not in {r.get("event") for r in rows}
+    assert {r["step"] for r in read_lines(copy / "samples.jsonl")} == {0}
+    assert not (copy / "log.txt").exists()
+    info, third = inspect(copy), next(r for r in rows if r["step"] == 3 and "loss" in r)
+    assert (info.state, info.step, info.total, info.headline) == ("stopped", 3, 6, "")
+    assert info.status["loss"] == third["loss"]
+    assert here("ship", "tiny@6", "--to", "late").code == 0
+    assert inspect(home / "late").headline == inspect(tiny_run).headline
+
+
+@pytest.mark.parametrize("argv", [["pretrain", "--data", "{}"], ["pretrain", "--data={}", "--name", "tiny"]])
+def test_a_copy_does_not_tell_where_the_text_lay(here: Here, home: Path, tiny_run: Path, argv: list[str]) -> None:
+    passport = read_json(tiny_run / "run.json")
+    path = passport["config"]["data"]
+    assert Path(path).is_absolute()
+    (tiny_run / "run.json").write_text(json.dumps(passport | {"argv": [word.format(path) for word in argv]}))
+    assert here("ship", "tiny", "--to", "copy").code == 0
+    shipped = read_json(home / "copy" / "run.json")
+    assert shipped["config"] == passport["config"] | {"data": "stories.txt"}
+    assert shipped["argv"] == [word.format("stories.txt") for word in argv]
+    for file in (home / "copy").glob("*.json*"):
+        assert str(Path(path).parent) not in file.read_text()
 
 
 def test_stories_are_what_the_run_was_trained_on(tiny_run: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,33 @@ def test_not_a_number_stops_and_keeps_the_last_good_checkpoint(
     monkeypatch.setenv("LAB_HOME", str(home))
     assert main(["pretrain", "--name", "n", "--resume"]) == 0
     assert [row["step"] for row in read_lines(home / "n" / "metrics.jsonl") if "loss" in row] == list(range(1, 31))
+
+
+def test_resume_from_the_first_checkpoint_doubles_nothing(home: Path, text_file: Path) -> None:
+    argv = ["pretrain", "--data", str(text_file), "--iters", "8", "--name", "z", *TINY]
+    assert main(argv) == 0
+    for checkpoint in checkpoints(home / "z")[1:]:
+        shutil.rmtree(checkpoint)
+    assert main(["pretrain", "--name", "z", "--resume"]) == 0
+    rows = list(read_lines(home / "z" / "metrics.jsonl"))
+    assert [row["step"] for row in rows if "bits_per_byte" in row] == [0, 8]
+    assert [row["step"] for row in read_lines(home / "z" / "samples.jsonl")] == [0, 8]
+
+
+def test_resume_refuses_a_text_that_has_changed(
+    home: Path, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["pretrain", "--data", str(text_file), "--iters", "4", "--name", "c", *TINY]
+    assert main(argv) == 0
+    weights_before = (home / "c" / "model.safetensors").read_bytes()
+    tokenizer_before = (home / "c" / "tokenizer.model").read_bytes()
+    text_file.write_text(text_file.read_text() + "\n\nSomething quite different.")
+    assert main(["pretrain", "--name", "c", "--resume"]) == 2
+    assert "the text has changed" in capsys.readouterr().err
+    assert (home / "c" / "model.safetensors").read_bytes() == weights_before
+    assert (home / "c" / "tokenizer.model").read_bytes() == tokenizer_before
+
+
+def test_mix_goes_with_the_pocket_world_only(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "--data", str(text_file), "--mix", "jokes=0"]) == 2
+    assert "leave it out" in capsys.readouterr().err

@@ -172,6 +172,11 @@ def test_standard_input_as_a_real_process(cli: Lab, tiny_run: Path) -> None:
     )
     assert done.returncode == 2
     assert b"standard input is closed" in done.stderr
+    done = subprocess.run(
+        f"{sys.executable} -m recipes tokens - <&-", shell=True, cwd=REPO, env=os.environ, capture_output=True
+    )
+    assert done.returncode == 2
+    assert done.stderr == b"lab tokens: standard input is closed; give the text as an argument: lab tokens TEXT\n"
 
 
 # -- other commands ------------------------------------------------------------------------------------------------
@@ -193,6 +198,10 @@ def test_standard_input_as_a_real_process(cli: Lab, tiny_run: Path) -> None:
         (["tokens"], "give a text"),
         (["tokens", "x", "--out", "y"], "--out needs --train"),
         (["tokens", "--train", "nowhere"], "nowhere: no such file or folder"),
+        (["tokens", "--train", "~nobody-here/a.txt"], "~nobody-here/a.txt: no such user"),
+        (["tokens", "--train", "a.txt", "--out", "~nobody-here/a"], "~nobody-here/a: no such user"),
+        (["data", "~nobody-here/a.txt"], "~nobody-here/a.txt: no such user"),
+        (["ship", "tiny", "--to", "~nobody-here/a"], "~nobody-here/a: no such user"),
         (["ship"], "give a run and --to NAME"),
         (["ship", "tiny"], "give a run and --to NAME"),
         (["ship", "nope", "--to", "x"], "nope: no such folder"),
