@@ -225,6 +225,7 @@ def pack(documents: Iterable[tuple[list[int], bool]], length: int, look: int = 5
     buffer: list[tuple[list[int], bool]] = []
     source = iter(documents)
     room = length
+    barren = False  # nothing that may be cut is left
     while True:
         buffer.extend(islice(source, max(0, look - len(buffer))))
         if not buffer:
@@ -232,12 +233,15 @@ def pack(documents: Iterable[tuple[list[int], bool]], length: int, look: int = 5
         pick, start = 0, 0
         if buffer[0][1] and room < len(buffer[0][0]) <= length:
             while start < len(buffer):
-                fits = (i for i in range(start, len(buffer)) if len(buffer[i][0]) <= room)
-                cuttable = (i for i in range(start, len(buffer)) if not buffer[i][1] or len(buffer[i][0]) > length)
-                if pick := next(fits, next(cuttable, 0)):
+                seen = range(start, min(look, len(buffer)) if barren else len(buffer))
+                fits = (i for i in seen if len(buffer[i][0]) <= room)
+                cuttable = (i for i in seen if not buffer[i][1])
+                longer = (i for i in seen if len(buffer[i][0]) > length)
+                if (pick := next(fits, next(cuttable, next(longer, 0)))) or barren:
                     break
                 start = len(buffer)
                 buffer.extend(islice(source, look))
+                barren = len(buffer) == start
         ids, _ = buffer.pop(pick)
         yield ids
         room = length - (length - room + len(ids)) % length

@@ -196,7 +196,9 @@ class Run:
         except (UserError, ValueError, KeyError) as error:
             raise UserError(f"{error}; delete {last[-1]}, and --resume takes the one before") from error
         self._cut_back(read_json(last[-1] / "state.json").get("lengths", {}))
-        self._publish(last[-1])  # the kill may have come between saving and publishing
+        told = self.folder / "last"
+        if not told.exists() or told.read_text().strip() != last[-1].name:
+            self._publish(last[-1])  # the kill came between saving and publishing
         self.event("resume")
 
     def steps(self, total: int) -> Iterator[int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.errors import UserError
+from lab.errors import UserError, expand
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 COMMANDS = ("pause", "resume", "checkpoint", "stop")
@@ -20,7 +20,7 @@ COMMANDS = ("pause", "resume", "checkpoint", "stop")
 def root() -> Path:
     """Where runs live: $LAB_HOME, or `weights/` of the clone this code runs from."""
     home = os.environ.get("LAB_HOME")
-    return Path(home).expanduser() if home else Path(__file__).resolve().parent.parent / "weights"
+    return expand(home) if home else Path(__file__).resolve().parent.parent / "weights"
 
 
 def write_atomic(path: Path, text: str, sync: bool = True) -> None:
@@ -122,9 +122,9 @@ def runs() -> list[Info]:
 def find(model: str) -> tuple[Path, Path]:
     """(model folder, folder of the weights) of a path, a run name, or `run@400` (one checkpoint of a run)."""
     name, at, step = model.rpartition("@")
-    if not at or Path(model).expanduser().is_dir():
+    if not at or expand(model).is_dir():
         name, step = model, ""
-    folder = Path(name).expanduser()
+    folder = expand(name)
     if not folder.is_dir() and (root() / name).is_dir():
         folder = root() / name
     if not folder.is_dir():

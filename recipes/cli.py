@@ -10,7 +10,6 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 # name -> (module, one line). A recipe has run(config, record) and trains; a command has run(config) -> exit code.
@@ -122,10 +121,12 @@ def _train(name: str, module: Any, args: list[str]) -> int:
 
 def _absolute(config: Any) -> Any:
     """The path of --data in full, so that --resume finds it from any folder."""
+    from lab.errors import expand
+
     data = getattr(config, "data", None)
-    if not data or not Path(data).expanduser().exists():
+    if not data or not expand(data).exists():
         return config
-    return dataclasses.replace(config, data=str(Path(data).expanduser().resolve()))
+    return dataclasses.replace(config, data=str(expand(data).resolve()))
 
 
 def _recorded(recipe: str, name: str | None, kind: Any) -> dict[str, Any]:
