@@ -35,7 +35,7 @@ from lab.sample import Sampling, Stream
 from lab.tokenizer import Tokenizer
 from recipes import pocket, recall
 
-EVAL_WINDOWS = 128  # held-out windows a look; the report at the end takes all
+EVAL_WINDOWS = 64  # held-out windows a look; the report at the end takes all
 POCKET_PROMPTS = ["One day", "The capital of France is", "Question: What is 23 plus 45? Answer:"]
 
 
@@ -57,8 +57,8 @@ class Config:
     """Key/value heads; fewer than heads = grouped-query attention."""
     ffn: int | None = None
     """Inner size of the feed-forward part."""
-    tie: bool = True
-    """Share input and output embeddings."""
+    tie: bool = False
+    """Share input and output embeddings: fewer parameters, but what a token means and when it comes pull at one vector."""
     qk_norm: bool = True
     """Normalise queries and keys (Qwen3 shape); without it Llama shape."""
     max_seq_length: int = 128

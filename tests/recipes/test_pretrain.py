@@ -79,8 +79,8 @@ def test_mix_is_read_and_refused_in_words() -> None:
 
 
 def test_the_dial_and_its_overrides() -> None:
-    assert pretrain.shape(pretrain.Config(), 1536).parameters == 1_049_984
-    wide = pretrain.shape(pretrain.Config(width=192, qk_norm=False, tie=False), 1536)
+    assert pretrain.shape(pretrain.Config(), 1536).parameters == 1_246_592
+    wide = pretrain.shape(pretrain.Config(width=192, qk_norm=False, tie=True), 1536)
     assert (wide.hidden_size, wide.num_attention_heads, wide.head_dim, wide.intermediate_size) == (192, 6, 32, 576)
     with pytest.raises(UserError, match="does not divide"):
         pretrain.shape(pretrain.Config(width=100, heads=3), 1536)
