@@ -14,6 +14,21 @@ from lab.model import Shape, Transformer
 from lab.tokenizer import Tokenizer
 
 REPO = Path(__file__).resolve().parent.parent
+# Flags of a training that takes a second or two.
+TINY = [
+    "--layers",
+    "1",
+    "--width",
+    "64",
+    "--heads",
+    "2",
+    "--vocab-size",
+    "384",
+    "--max-seq-length",
+    "32",
+    "--batch-size",
+    "4",
+]
 
 
 @pytest.fixture(autouse=True)

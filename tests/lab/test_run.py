@@ -20,7 +20,7 @@ from lab.errors import UserError
 from lab.run import Run
 from lab.runs import alive, checkpoints, inspect, read_lines, runs, send
 from lab.weights import load_arrays
-from tests.conftest import REPO, stories
+from tests.conftest import REPO, TINY, stories
 
 
 class Counter:
@@ -213,26 +213,10 @@ def test_not_a_number_is_null_in_json(home: Path) -> None:
     assert '"loss": null' in text
 
 
-TRAIN = [
-    "--layers",
-    "1",
-    "--width",
-    "64",
-    "--heads",
-    "2",
-    "--vocab-size",
-    "384",
-    "--max-seq-length",
-    "32",
-    "--batch-size",
-    "4",
-]
-
-
 def pretrain(home: Path, text: Path, name: str, iters: int, *more: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "recipes", "pretrain", "--name", name, *more]
     if "--resume" not in more:
-        command += ["--data", str(text), "--iters", str(iters), "--save-every", "7", "--steps-per-eval", "10", *TRAIN]
+        command += ["--data", str(text), "--iters", str(iters), "--save-every", "7", "--steps-per-eval", "10", *TINY]
     return subprocess.Popen(
         command, cwd=REPO, env=os.environ | {"LAB_HOME": str(home)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

@@ -13,22 +13,7 @@ from lab.loss import Batch, nll
 from lab.runs import checkpoints, inspect, read_json, read_lines
 from recipes import pretrain
 from recipes.cli import main
-from tests.conftest import Lab
-
-TINY = [
-    "--layers",
-    "1",
-    "--width",
-    "64",
-    "--heads",
-    "2",
-    "--vocab-size",
-    "384",
-    "--max-seq-length",
-    "32",
-    "--batch-size",
-    "4",
-]
+from tests.conftest import TINY, Lab
 
 
 def test_a_short_run_on_text_leaves_a_whole_record(cli: Lab, home: Path, text_file: Path) -> None:
