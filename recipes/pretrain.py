@@ -214,15 +214,20 @@ def pocket_source(config: Config) -> data.Source:
     return data.Source(data.fingerprint("pocket", code, config.seed, sorted(mix.items())), world, unseen)
 
 
+def check_kind(flag: str, kind: str) -> None:
+    """UserError, beginning with what was typed, where the pocket world has no such source."""
+    if kind not in pocket.KINDS:
+        near = difflib.get_close_matches(kind, pocket.KINDS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"{flag}: no source {kind}; {hint}there are {', '.join(pocket.KINDS)}")
+
+
 def parse_mix(mix: str) -> dict[str, float]:
     """'stories=2,jokes=0' -> {'stories': 2.0, 'jokes': 0.0}."""
     weights_of: dict[str, float] = {}
     for part in filter(None, mix.replace(" ", "").split(",")):
         kind, _, value = part.partition("=")
-        if kind not in pocket.KINDS:
-            near = difflib.get_close_matches(kind, pocket.KINDS, n=1)
-            raise UserError(f"--mix {part}: no source {kind}; {f'did you mean {near[0]}? ' if near else ''}"
-                            f"there are {', '.join(pocket.KINDS)}")  # fmt: skip
+        check_kind(f"--mix {part}", kind)
         try:
             weights_of[kind] = float(value)
         except ValueError:

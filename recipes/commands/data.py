@@ -7,7 +7,6 @@ Examples:
   lab data books/ --show 3               your own text: documents, sizes, the first three
 """
 
-import difflib
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +19,7 @@ from tyro.conf import Positional
 from lab import data
 from lab.errors import UserError
 from recipes import pocket
-from recipes.pretrain import parse_mix
+from recipes.pretrain import check_kind, parse_mix
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,8 @@ def run(config: Config) -> int:
 
 
 def _pocket(config: Config, console: Console) -> None:
-    if config.kind and config.kind not in pocket.KINDS:
-        near = difflib.get_close_matches(config.kind, pocket.KINDS, n=1)
-        raise UserError(
-            f"--kind {config.kind}: no such source; {f'did you mean {near[0]}? ' if near else ''}"
-            f"there are {', '.join(pocket.KINDS)}"
-        )
+    if config.kind:
+        check_kind(f"--kind {config.kind}", config.kind)
     kinds = [config.kind] if config.kind else list(pocket.KINDS)
     if config.show:
         for kind in kinds:

@@ -45,6 +45,7 @@ def test_bf16_on_disk_is_computed_in_fp32_on_the_cpu(tiny, tokenizer, tmp_path: 
 @pytest.mark.parametrize("tie", [True, False])
 def test_mlx_lm_computes_the_same(tokenizer, tmp_path: Path, qk_norm: bool, tie: bool) -> None:
     import mlx_lm
+    from mlx_lm.models.cache import make_prompt_cache
 
     shape = Shape(tokenizer.vocab_size, 64, 2, 4, 2, 16, 96, qk_norm=qk_norm, tie_word_embeddings=tie)
     ours = Transformer(shape)
@@ -52,18 +53,12 @@ def test_mlx_lm_computes_the_same(tokenizer, tmp_path: Path, qk_norm: bool, tie:
     ours.load_weights([(k, v + 0.05) for k, v in device.flat(ours.parameters())])
     weights.save(tmp_path / "m", ours, tokenizer)
     theirs, their_tokenizer = mlx_lm.load(str(tmp_path / "m"))
-    ids = mx.array(
-        [tokenizer.encode("Ada took a kite to the lake."), tokenizer.encode("Bo took a boat to the park.")][:1]
-    )
+    ids = mx.array([tokenizer.encode("Ada took a kite to the lake.")])
     assert mx.abs(ours(ids) - theirs(ids)).max() < 1e-4
     assert their_tokenizer.encode("Ada took", add_special_tokens=False) == tokenizer.encode("Ada took")
     assert their_tokenizer.eos_token_ids == set(tokenizer.ends)
     # Our class also takes mlx-lm's caches.
-    cache = (
-        theirs.make_cache()
-        if hasattr(theirs, "make_cache")
-        else __import__("mlx_lm").models.cache.make_prompt_cache(theirs)
-    )
+    cache = make_prompt_cache(theirs)
     assert mx.abs(ours(ids[:, :3], cache=cache) - theirs(ids[:, :3])).max() < 1e-4
     assert mx.abs(ours(ids[:, 3:], cache=cache) - theirs(ids)[:, 3:]).max() < 1e-4
 
