@@ -10,8 +10,12 @@ import sys
 # One thread: at these matrix sizes a second one adds spinning, not speed (1564 against 1317 tokens per CPU-second).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 if sys.platform == "linux":
-    # On the CPU mx.compile gains 2-8 % and costs 13 s of g++ at the first step. A CUDA user may set it to 0.
+    # On the CPU mx.compile gains 2-8 % and costs 13 s of g++ at the first step. MLX looks only whether the variable is
+    # there: on CUDA call mx.enable_compile() to have it back.
     os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
+# Newer GPUs round the inputs of fp32 products to TF32 unless told otherwise (errors of 3e-4 to 8e-4, mlx issue 3860): the
+# sampler and the trainer would disagree by more than RL may ignore. Not yet run on such a machine.
+os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
 
 def _load() -> str | None:

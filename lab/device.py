@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import mlx.core as mx
+import numpy as np
 from mlx.utils import tree_flatten
 
 from lab import blas
@@ -82,6 +83,11 @@ def limit_memory(working_set: int) -> None:
 def seed(value: int) -> None:
     """Seed MLX's random state on this thread (the only global one in use; numpy and random take local generators)."""
     mx.random.seed(value)
+
+
+def exp(x: mx.array) -> mx.array:
+    """e ** x, fp32. On the CPU by numpy (0.5 ns an element), at once: MLX's own is scalar there (12-16 ns)."""
+    return mx.array(np.exp(np.array(x))) if on_cpu() else mx.exp(x)
 
 
 def flat(tree: Any) -> list[tuple[str, mx.array]]:

@@ -2,41 +2,22 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from lab import device
+from lab import cpu, device
 
 LOG2E = 1.4426950408889634
-
-
-@mx.custom_function
-def _softmax_nll(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
-    """(loss [...], probabilities [..., V]). The second is kept for the backward pass, so that it is computed once."""
-    shifted = (logits - logits.max(-1, keepdims=True)) * LOG2E
-    # 2 ** x instead of exp(x): MLX's exp is scalar on the CPU (16 ns an element), its power is not (4.5 ns).
-    powers = mx.power(2.0, shifted)
-    total = powers.sum(-1, keepdims=True)
-    target = mx.take_along_axis(shifted, targets[..., None], -1) * (1 / LOG2E)
-    return (mx.log(total) - target)[..., 0], powers / total
-
-
-@_softmax_nll.vjp
-def _softmax_nll_vjp(primals: Any, cotangents: Any, outputs: Any) -> tuple[mx.array, mx.array]:
-    targets, p = primals[1], outputs[1]
-    rows = targets[..., None]
-    here = mx.take_along_axis(p, rows, -1) - 1.0
-    return mx.put_along_axis(p, rows, here, -1) * cotangents[0][..., None], mx.zeros_like(targets)
 
 
 def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
     """-log softmax(logits)[target], nats; logits [..., V] in any float dtype, targets int [...], result fp32 [...]."""
     logits = logits.astype(mx.float32)
-    if device.on_cpu():
-        return cast(tuple[mx.array, mx.array], _softmax_nll(logits, targets))[0]
+    if cpu.serves(logits):
+        return cpu.nll(logits, targets)
     return nn.losses.cross_entropy(logits, targets, reduction="none")
 
 
@@ -76,4 +57,4 @@ def bits_per_byte(model: Any, windows: Iterable[np.ndarray], byte_lengths: np.nd
         loss = cross_entropy(model(x[:, :-1]), x[:, 1:])
         nats += device.number((loss * mx.array((lengths > 0).astype(np.float32))).sum())
         size += int(lengths.sum())
-    return nats / math.log(2) / size if size else math.nan
+    return nats * LOG2E / size if size else math.nan
