@@ -1,6 +1,7 @@
-"""Sampling: one token after the other from a model, with a KV cache that later turns reuse."""
+"""How a token is drawn: filters, the draw itself, and the logits it is drawn from. lab/batch.py draws for many prompts at
+once, lab/stream.py for one conversation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,11 @@ import numpy as np
 
 from lab import device
 from lab.errors import UserError
-from lab.model import new_cache
-from lab.tokenizer import Tokenizer
+from lab.model import Transformer
 
 PREFILL = 512  # tokens a forward pass: short command buffers, bounded memory
 COLD = 1e-4  # a temperature below is 0: logits divided by less overflow
+TINY = 1.2e-38  # the smallest normal fp32
 
 
 @dataclass(frozen=True)
@@ -41,178 +42,85 @@ class Sampling:
         if bad := [flag for flag, is_wrong in wrong.items() if is_wrong]:
             raise UserError(f"{bad[0]}: out of range; temperature >= 0, 0 < top-p <= 1, 0 <= min-p <= 1, counts >= 0")
 
+    @property
+    def plain(self) -> bool:
+        """True when tokens are drawn from the model's own distribution, as training sees it."""
+        return self.temp == 1 and not self.top_k and self.top_p == 1 and not self.min_p and self.repetition_penalty == 1
 
-@dataclass(frozen=True)
-class Token:
-    """One sampled token; logp (nats) is of the distribution it was drawn from, p of the model's own at temperature 1."""
+    def recent(self, ids: Sequence[int]) -> Sequence[int]:
+        """The ids that the repetition penalty looks at; none where there is no penalty."""
+        return ids[-self.repetition_context :] if self.repetition_penalty != 1 and self.repetition_context else ()
 
-    id: int
-    text: str
-    logp: float
-    p: float
+
+def penalised(logits: mx.array, recent: Sequence[Sequence[int]], penalty: float) -> mx.array:
+    """Logits [B, V] with each row's recent ids made less likely (CTRL's rule: divide what is positive, multiply the rest)."""
+    if penalty == 1:
+        return logits
+    rows = []
+    for row, ids in zip(logits, recent, strict=True):
+        if len(ids):
+            seen = mx.array(sorted(set(ids)))
+            row[seen] = mx.where(row[seen] > 0, row[seen] / penalty, row[seen] * penalty)
+        rows.append(row)
+    return mx.stack(rows)
+
+
+def masses(logits: mx.array, sampling: Sampling) -> mx.array:
+    """What a token is drawn in proportion to, [..., V] from logits [..., V]: exp(logit / temperature), the best being 1,
+    with 0 where a filter leaves a token out."""
+    logits = logits.astype(mx.float32)
+    if sampling.temp < COLD:  # all mass on the best
+        return mx.put_along_axis(mx.zeros_like(logits), mx.argmax(logits, -1, keepdims=True), mx.array(1.0), -1)
+    mass = device.exp((logits - logits.max(-1, keepdims=True)) * (1 / sampling.temp))
+    if 0 < sampling.top_k < mass.shape[-1]:
+        mass = mx.where(mass < mx.sort(mass, -1)[..., -sampling.top_k, None], 0.0, mass)
+    if sampling.top_p < 1:
+        order = mx.argsort(-mass, -1)
+        best = mx.take_along_axis(mass, order, -1)
+        before = mx.cumsum(best, -1) - best  # the first token is always inside
+        best = mx.where(before >= sampling.top_p * best.sum(-1, keepdims=True), 0.0, best)
+        mass = mx.put_along_axis(mx.zeros_like(mass), order, best, -1)
+    if sampling.min_p > 0:
+        mass = mx.where(mass < sampling.min_p, 0.0, mass)
+    return mass
 
 
 def distribution(logits: mx.array, sampling: Sampling, recent: Sequence[int] = ()) -> mx.array:
-    """Log-probabilities [V] that `sampling` draws from, given raw logits [V]. At temperature 0 all mass is on the best."""
-    logits = logits.astype(mx.float32)
-    if recent and sampling.repetition_penalty != 1.0:
-        seen = mx.array(sorted(set(recent)))
-        scores = logits[seen]
-        logits[seen] = mx.where(scores > 0, scores / sampling.repetition_penalty, scores * sampling.repetition_penalty)
+    """Log-probabilities [V] that `sampling` draws from, given raw logits [V] and the ids before."""
+    mass = masses(penalised(logits[None], [recent], sampling.repetition_penalty)[0], sampling)
+    return mx.log(mass) - mx.log(mass.sum())
+
+
+def draw(logits: mx.array, uniform: np.ndarray, sampling: Sampling) -> tuple[mx.array, mx.array]:
+    """One token a row: (ids [B], their log-probabilities [B]) from logits [B, V] and numbers [B] in [0, 1).
+
+    By inverting the cumulative sum: the row's own random number decides, whatever shares its batch, and it costs one
+    exponential a logit, where Gumbel noise costs two logarithms more.
+    """
     if sampling.temp < COLD:
-        return mx.where(mx.arange(logits.size) == mx.argmax(logits), 0.0, -mx.inf)
-    logp = _normalise(logits / sampling.temp)
-    if 0 < sampling.top_k < logp.size:
-        logp = mx.where(logp < mx.sort(logp)[-sampling.top_k], -mx.inf, logp)
-    if sampling.top_p < 1:
-        logp = _normalise(logp)
-        order = mx.argsort(-logp)
-        p = mx.exp(logp[order])
-        outside = mx.cumsum(p) - p >= sampling.top_p  # the first token is always inside
-        logp[order] = mx.where(outside, -mx.inf, logp[order])
-    if sampling.min_p > 0:
-        logp = mx.where(logp < logp.max() + float(np.log(sampling.min_p)), -mx.inf, logp)
-    return _normalise(logp)
+        return mx.argmax(logits, -1), mx.zeros(logits.shape[0])
+    mass = masses(logits, sampling)
+    reach = mx.cumsum(mass, -1)
+    total = reach[:, -1:]
+    # At least TINY, so that a first token without mass is not drawn by a 0; >=, so that the last step reaches it.
+    goal = mx.maximum(mx.array(uniform.astype(np.float32))[:, None] * total, TINY)
+    ids = mx.argmax(reach >= goal, -1)
+    logp = mx.log(mx.take_along_axis(mass, ids[:, None], -1) / mass.sum(-1, keepdims=True))[:, 0]
+    return ids, logp
 
 
-def _normalise(logits: mx.array) -> mx.array:
-    return logits - mx.logsumexp(logits, -1, keepdims=True)
+def own(logits: mx.array, ids: mx.array, top: int) -> tuple[mx.array, mx.array, mx.array]:
+    """The model's own view at temperature 1: (p of `ids` [B], the `top` most probable ids [B, top], their p [B, top])."""
+    mass = masses(logits, Sampling(temp=1.0))
+    p = mass / mass.sum(-1, keepdims=True)
+    best = mx.argsort(-p, -1)[:, :top] if top else mx.zeros((len(ids), 0), mx.int32)
+    return mx.take_along_axis(p, ids[:, None], -1)[:, 0], best, mx.take_along_axis(p, best, -1)
 
 
-class Stream:
-    """One conversation with a model. The cache stays between calls, and only tokens it does not hold are prefilled."""
-
-    def __init__(self, network: Any, tokenizer: Tokenizer, context: int):
-        self.network, self.tokenizer, self.context = network, tokenizer, context
-        self.cache = new_cache(network)
-        self.held: list[int] = []
-        self.prefilled = 0  # prompt tokens of the last call that the cache did not hold yet
-
-    def _bring(self, ids: Sequence[int]) -> mx.array:
-        """Bring the cache to `ids`, keeping what it shares with them, and return the logits [V] after the last one."""
-        try:
-            keep = 0
-            limit = min(len(self.held), len(ids) - 1)
-            while keep < limit and self.held[keep] == ids[keep]:
-                keep += 1
-            surplus = len(self.held) - keep
-            if surplus and any(c.trim(surplus) != surplus if c.is_trimmable() else True for c in self.cache):
-                self.cache, keep = new_cache(self.network), 0  # a cache that cannot go back starts again
-            self.held = list(ids[:keep])
-            self.prefilled = len(ids) - keep
-            return self._append(ids[keep:])
-        except BaseException:
-            self._forget()
-            raise
-
-    def _append(self, ids: Sequence[int]) -> mx.array:
-        logits = mx.zeros(1)
-        try:
-            for start in range(0, len(ids), PREFILL):
-                chunk = list(ids[start : start + PREFILL])
-                logits = self.network(mx.array([chunk]), cache=self.cache)[0, -1]
-                mx.eval(logits)
-                self.held += chunk
-        except BaseException:
-            self._forget()
-            raise
-        return logits
-
-    def _forget(self) -> None:
-        """After Ctrl-C in the middle nobody knows what the cache holds: start with an empty one."""
-        self.cache, self.held = new_cache(self.network), []
-
-    def __call__(
-        self, ids: Sequence[int], sampling: Sampling, seed: int = 0, stop: Sequence[str] = ()
-    ) -> Iterator[Token]:
-        """Tokens after `ids` until an END, a stop string, max_tokens or the end of the context. The END token is yielded
-        too. Text that may still become a stop string, or that ends inside a character, comes with a later token.
-        UserError, before the first token is asked for, where there is no prompt or it leaves no room."""
-        if not 0 <= seed < 1 << 64:
-            raise UserError(f"--seed {seed}: must lie between 0 and 2^64 - 1")
-        if not ids:
-            raise UserError("the prompt is empty; give at least one character with -p")
-        if len(ids) >= self.context:
-            raise UserError(
-                f"the prompt has {len(ids)} tokens, the model's context {self.context}; shorten it by "
-                f"{len(ids) - self.context + 1}"
-            )
-        return self._tokens(ids, sampling, seed, stop)
-
-    def _tokens(self, ids: Sequence[int], sampling: Sampling, seed: int, stop: Sequence[str]) -> Iterator[Token]:
-        everything, held = list(ids), ""
-        decoder, stops = self.tokenizer.stream(), _Stops(stop)
-        key = mx.random.key(seed)
-        limit = min(sampling.max_tokens, self.context - len(ids))
-        for count in range(1, limit + 1):
-            logits = self._bring(everything) if count == 1 else self._append(everything[-1:])
-            recent = everything[-sampling.repetition_context :] if sampling.repetition_context else ()
-            logp = distribution(logits, sampling, recent)
-            key, draw = mx.random.split(key)
-            token = int(device.number(mx.random.categorical(logp, key=draw)))
-            said = (device.number(logp[token]), device.number(mx.exp(_normalise(logits.astype(mx.float32))[token])))
-            everything.append(token)
-            if token in self.tokenizer.ends:
-                yield Token(token, held + decoder.flush(), *said)
-                return
-            held += decoder.push(token)
-            cut, ready = stops.scan(held)
-            if count == limit and not cut:  # nothing more comes, so nothing is held back
-                held += decoder.flush()
-                ready = len(held)
-            yield Token(token, held[:ready], *said)
-            if cut:
-                return
-            held = held[ready:]
-
-
-class _Stops:
-    """Looks for stop strings in text that arrives in pieces."""
-
-    def __init__(self, stop: Sequence[str]):
-        self.stop = [s for s in stop if s]
-
-    def scan(self, text: str) -> tuple[bool, int]:
-        """(a stop string is complete, how many characters may be shown: nothing that is, or may become, a stop)."""
-        places = [at for s in self.stop if (at := text.find(s)) >= 0]
-        if places:
-            return True, min(places)
-        for start in range(max(0, len(text) - max(map(len, self.stop), default=0)), len(text)):
-            if any(s.startswith(text[start:]) for s in self.stop):
-                return False, start
-        return False, len(text)
-
-
-def complete(
-    network: Any, prompts: Sequence[Sequence[int]], max_tokens: int, ends: frozenset[int], batch: int = 64
-) -> list[list[int]]:
-    """Greedy continuations (END left out) of many prompts: those of equal length run in lock-step, finished rows leave."""
-    out: list[list[int]] = [[] for _ in prompts]
-    by_length: dict[int, list[int]] = {}
-    for row, ids in enumerate(prompts):
-        by_length.setdefault(len(ids), []).append(row)
-    for rows in by_length.values():
-        for start in range(0, len(rows), batch):
-            _lock_step(network, prompts, rows[start : start + batch], max_tokens, ends, out)
-    return out
-
-
-def _lock_step(
-    network: Any, prompts: Sequence[Sequence[int]], rows: list[int], max_tokens: int, ends: frozenset[int], out: Any
-) -> None:
-    cache = new_cache(network)
-    logits = network(mx.array([list(prompts[r]) for r in rows]), cache=cache)[:, -1]
-    for _ in range(max_tokens):
-        chosen = np.array(mx.argmax(logits, -1))
-        going = [i for i, token in enumerate(chosen) if int(token) not in ends]
-        for i in going:
-            out[rows[i]].append(int(chosen[i]))
-        if not going:
-            return
-        if len(going) < len(rows):
-            pick = mx.array(going)
-            for c in cache:
-                c.keys, c.values = c.keys[pick], c.values[pick]
-            rows = [rows[i] for i in going]
-        logits = network(mx.array(chosen[going][:, None].astype(np.int32)), cache=cache)[:, -1]
-        mx.eval(logits)
+def last_logits(network: Any, ids: np.ndarray, cache: Any, at: Sequence[int]) -> mx.array:
+    """Logits [B, V] after position at[i] of each row of ids [B, T]. The output matrix meets only those positions where
+    the network is ours: over a prompt of 512 tokens it costs more than the rest of a small model."""
+    rows, places = mx.arange(len(at)), mx.array(list(at))
+    if isinstance(network, Transformer):
+        return network.head(network.model(mx.array(ids), cache)[rows, places])
+    return network(mx.array(ids), cache=cache)[rows, places]

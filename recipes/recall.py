@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lab.sample import complete
+from lab.batch import complete
 from lab.tokenizer import Tokenizer
 from recipes import pocket
 

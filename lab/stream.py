@@ -1,0 +1,148 @@
+"""One conversation with a model, token by token, with a KV cache that later turns reuse."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from lab import device
+from lab.errors import UserError
+from lab.model import new_cache
+from lab.sample import PREFILL, Sampling, draw, last_logits, own, penalised
+from lab.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Token:
+    """One sampled token; logp (nats) is of the distribution it was drawn from, p of the model's own at temperature 1;
+    top holds the model's own most probable (id, p) at this place, best first, as many as were asked for."""
+
+    id: int
+    text: str
+    logp: float
+    p: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class Stream:
+    """One conversation with a model. The cache stays between calls, and only tokens it does not hold are prefilled."""
+
+    def __init__(self, network: Any, tokenizer: Tokenizer, context: int):
+        self.network, self.tokenizer, self.context = network, tokenizer, context
+        self.cache = new_cache(network)
+        self.held: list[int] = []
+        self.prefilled = 0  # prompt tokens of the last call that the cache did not hold yet
+
+    def _bring(self, ids: Sequence[int]) -> mx.array:
+        """Bring the cache to `ids`, keeping what it shares with them, and return the logits [1, V] after the last one."""
+        try:
+            keep = 0
+            limit = min(len(self.held), len(ids) - 1)
+            while keep < limit and self.held[keep] == ids[keep]:
+                keep += 1
+            surplus = len(self.held) - keep
+            if surplus and any(c.trim(surplus) != surplus if c.is_trimmable() else True for c in self.cache):
+                self.cache, keep = new_cache(self.network), 0  # a cache that cannot go back starts again
+            self.held = list(ids[:keep])
+            self.prefilled = len(ids) - keep
+            return self._append(ids[keep:])
+        except BaseException:
+            self._forget()
+            raise
+
+    def _append(self, ids: Sequence[int]) -> mx.array:
+        logits = mx.zeros(1)
+        try:
+            for start in range(0, len(ids), PREFILL):
+                chunk = list(ids[start : start + PREFILL])
+                logits = last_logits(self.network, np.array([chunk], np.int32), self.cache, [len(chunk) - 1])
+                if len(ids) > 1:  # a single token is evaluated with what is drawn from it
+                    mx.eval(logits)
+                self.held += chunk
+        except BaseException:
+            self._forget()
+            raise
+        return logits
+
+    def _forget(self) -> None:
+        """After Ctrl-C in the middle nobody knows what the cache holds: start with an empty one."""
+        self.cache, self.held = new_cache(self.network), []
+
+    def __call__(
+        self, ids: Sequence[int], sampling: Sampling, seed: int = 0, stop: Sequence[str] = (), top: int = 0
+    ) -> Iterator[Token]:
+        """Tokens after `ids` until an END, a stop string, max_tokens or the end of the context. The END token is yielded
+        too. Text that may still become a stop string, or that ends inside a character, comes with a later token.
+        UserError, before the first token is asked for, where there is no prompt or it leaves no room. Closing the
+        iterator cancels; the cache keeps what it holds."""
+        if not 0 <= seed < 1 << 64:
+            raise UserError(f"--seed {seed}: must lie between 0 and 2^64 - 1")
+        if not ids:
+            raise UserError("the prompt is empty; give at least one character with -p")
+        if len(ids) >= self.context:
+            raise UserError(
+                f"the prompt has {len(ids)} tokens, the model's context {self.context}; shorten it by "
+                f"{len(ids) - self.context + 1}"
+            )
+        return self._tokens(ids, sampling, seed, stop, top)
+
+    def _tokens(
+        self, ids: Sequence[int], sampling: Sampling, seed: int, stop: Sequence[str], top: int
+    ) -> Iterator[Token]:
+        everything, held = list(ids), ""
+        decoder, stops = self.tokenizer.stream(), _Stops(stop)
+        random = np.random.default_rng(seed)
+        limit = min(sampling.max_tokens, self.context - len(ids))
+        for count in range(1, limit + 1):
+            token, logp, p, best = self._next(everything, count == 1, sampling, random, top)
+            everything.append(token)
+            if token in self.tokenizer.ends:
+                yield Token(token, held + decoder.flush(), logp, p, best)
+                return
+            held += decoder.push(token)
+            cut, ready = stops.scan(held)
+            if count == limit and not cut:  # nothing more comes, so nothing is held back
+                held += decoder.flush()
+                ready = len(held)
+            yield Token(token, held[:ready], logp, p, best)
+            if cut:
+                return
+            held = held[ready:]
+
+    def _next(
+        self, everything: list[int], first: bool, sampling: Sampling, random: np.random.Generator, top: int
+    ) -> tuple[int, float, float, tuple[tuple[int, float], ...]]:
+        try:
+            raw = self._bring(everything) if first else self._append(everything[-1:])
+            logits = penalised(raw, [sampling.recent(everything)], sampling.repetition_penalty)
+            ids, logp = draw(logits, random.random(1), sampling)
+            if sampling.plain and not top:  # nothing to compute twice
+                mx.eval(ids, logp)
+                return int(device.number(ids)), device.number(logp), math.exp(device.number(logp)), ()
+            p, best, chances = own(raw, ids, top)
+            mx.eval(ids, logp, p, best, chances)
+        except BaseException:
+            self._forget()
+            raise
+        said = tuple(zip(np.array(best)[0].tolist(), np.array(chances)[0].tolist(), strict=True))
+        return int(device.number(ids)), device.number(logp), device.number(p), said
+
+
+class _Stops:
+    """Looks for stop strings in text that arrives in pieces."""
+
+    def __init__(self, stop: Sequence[str]):
+        self.stop = [s for s in stop if s]
+
+    def scan(self, text: str) -> tuple[bool, int]:
+        """(a stop string is complete, how many characters may be shown: nothing that is, or may become, a stop)."""
+        places = [at for s in self.stop if (at := text.find(s)) >= 0]
+        if places:
+            return True, min(places)
+        for start in range(max(0, len(text) - max(map(len, self.stop), default=0)), len(text)):
+            if any(s.startswith(text[start:]) for s in self.stop):
+                return False, start
+        return False, len(text)
