@@ -2,15 +2,20 @@
 
 What a user types is encoded with special tokens off, so `<|end|>` typed by a user stays text. Our own models get their
 roles as ids; a hub model follows its own chat template, whose pieces alone may yield special tokens.
+
+A template may trim a message, cut thoughts out of it or quote it as JSON, so messages go through it as they are, but
+for the special tokens they spell: each of those travels as a single private-use character and is text again after.
 """
 
 import datetime
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict
 
 from lab.errors import UserError
 from lab.tokenizer import Tokenizer
+from lab.vocabulary import HuggingFace
 
 ROLES = ("system", "user", "assistant")
 
@@ -45,40 +50,93 @@ def _ours(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
 
 
 def _hub(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
-    """The template of the model's own folder.
+    """The template of the model's own folder; special tokens come out of the template's own text only."""
+    core = tokenizer.core
+    assert isinstance(core, HuggingFace)
+    stand_ins = _stand_ins(core, messages)
+    text = _render(tokenizer, [_disguised(core, message, stand_ins) for message in messages])
+    parts = _split(core, text)
+    if not any(char in text for char in stand_ins.values()):
+        # As the model was trained: the whole text at once. A normaliser might find a special that nobody spelt.
+        ids = tokenizer.encode_template(text)
+        if [i for i in ids if i in core.special_ids] == [core.special[part] for part in parts[1::2]]:
+            return ids
+    names = {char: name for name, char in stand_ins.items()}
+    plain = ["".join(names.get(char, char) for char in part) for part in parts[::2]]
+    runs = tokenizer.encode_batch(plain)
+    marks = [[core.special[part]] for part in parts[1::2]] + [[]]
+    return [i for run, mark in zip(runs, marks, strict=True) for i in (*run, *mark)]
 
-    The whole rendering is encoded at once, as the model was trained, unless a message spells a special token: then the
-    contents are encoded apart from the template, specials off.
-    """
-    forged = any(name in m["content"] for m in messages for name in tokenizer.special)
-    if not forged:
-        return tokenizer.encode_template(_render(tokenizer, messages))
-    marks = [f"\ue0f0{i}\ue0f1" for i in range(len(messages))]
-    text = _render(tokenizer, [{"role": m["role"], "content": mark} for m, mark in zip(messages, marks, strict=True)])
-    ids: list[int] = []
-    for message, mark in zip(messages, marks, strict=True):
-        before, found, text = text.partition(mark)
-        if not found:  # the template drops or moves this message
-            return tokenizer.encode(_render(tokenizer, messages))
-        ids += tokenizer.encode_template(before) + tokenizer.encode(message["content"])
-    return ids + tokenizer.encode_template(text)
+
+def _stand_ins(core: HuggingFace, messages: Sequence[Message]) -> dict[str, str]:
+    """For each special token that a message spells, a character that no message holds."""
+    said = "".join(message["content"] for message in messages)
+    free = (chr(code) for code in range(0xF0000, 0x10FFFE) if chr(code) not in said)
+    return {name: next(free) for name in sorted(core.special, key=len, reverse=True) if name in said}
+
+
+def _disguised(core: HuggingFace, message: Message, stand_ins: dict[str, str]) -> Message:
+    """The message with stand-ins. In a model's own reply tokens that show as text (<think>) stay what they are, so that
+    a template can find the thoughts it drops."""
+    content = message["content"]
+    for name, char in stand_ins.items():
+        if message["role"] != "assistant" or core.special[name] in core.hidden:
+            content = content.replace(name, char)
+    return {"role": message["role"], "content": content}
+
+
+def _split(core: HuggingFace, text: str) -> list[str]:
+    """Text, special token, text, ..., special token, text; white space that a token swallows is gone."""
+    if not core.special:
+        return [text]
+    names = sorted(core.special, key=len, reverse=True)
+    parts = re.split("(" + "|".join(map(re.escape, names)) + ")", text)
+    for i in range(1, len(parts), 2):
+        left, right = core.strips.get(parts[i], (False, False))
+        parts[i - 1] = parts[i - 1].rstrip() if left else parts[i - 1]
+        parts[i + 1] = parts[i + 1].lstrip() if right else parts[i + 1]
+    return parts
 
 
 def _render(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
-    from jinja2 import TemplateError  # 60 ms: only for hub templates
+    """The template's text, by the environment of transformers (trim_blocks, lstrip_blocks, loop controls,
+    `raise_exception`, `strftime_now`, `tojson`, `{% generation %}`), sandboxed: a template is foreign code."""
+    from jinja2 import TemplateError, nodes  # 60 ms: only for hub templates
+    from jinja2.ext import Extension
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """{% generation %} marks what an assistant said, for training; here it shows its content."""
+
+        tags = {"generation"}  # noqa: RUF012
+
+        def parse(self, parser: Any) -> Any:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return nodes.Scope(body).set_lineno(line)
 
     def refuse(reason: str) -> None:
         raise TemplateError(reason)
 
-    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    def to_json(value: Any, ensure_ascii: bool = False, **more: Any) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, **more)
+
+    env = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
+    )
     env.globals.update(raise_exception=refuse, strftime_now=lambda form: datetime.datetime.now().strftime(form))
-    env.filters["tojson"] = lambda value, **kw: json.dumps(value, ensure_ascii=False, **kw)
-    names: dict[str, Any] = {"bos_token": "", "eos_token": ""}
-    names |= {"bos_token": tokenizer.piece(tokenizer.bos)} if tokenizer.bos is not None else {}
-    names |= {"eos_token": tokenizer.piece(tokenizer.end)}
+    env.filters["tojson"] = to_json
+    given = {"messages": [dict(m) for m in messages], "tools": None, "documents": None, "add_generation_prompt": True}
     try:
-        template = env.from_string(tokenizer.chat_template or "")
-        return template.render(messages=list(messages), add_generation_prompt=True, tools=None, **names)
-    except (TemplateError, TypeError, KeyError) as error:
-        raise UserError(f"{tokenizer.name}: its chat template refuses these messages: {error}") from error
+        return env.from_string(tokenizer.chat_template or "").render(**given, **dict(_names(tokenizer)))
+    except Exception as error:  # a template can raise anything
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{tokenizer.name}: its chat template refuses these messages: {reason}") from error
+
+
+def _names(tokenizer: Tokenizer) -> Iterator[tuple[str, str]]:
+    """The names of special tokens that a template may use."""
+    yield "bos_token", tokenizer.piece(tokenizer.bos) if tokenizer.bos is not None else ""
+    yield "eos_token", tokenizer.piece(tokenizer.end) if tokenizer.ends else ""
+    if tokenizer.pad is not None:
+        yield "pad_token", tokenizer.piece(tokenizer.pad)

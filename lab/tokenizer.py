@@ -29,6 +29,14 @@ from lab.vocabulary import (
 
 __all__ = ["Stream", "Tokenizer", "text_from_bytes"]
 
+# What decides how a model folder's text becomes ids.
+FILES = (
+    "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "config.json",
+    "chat_template.jinja",
+)  # fmt: skip
+# Chat models end a turn with one of these; many a folder names only the one that ends a text, and the model talks on.
+ENDERS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<end_of_turn>", "<|end|>")
+
 
 class Stream:
     """Decodes ids one at a time; `push` returns only text that later ids cannot change."""
@@ -103,17 +111,21 @@ class Tokenizer:
         folder = Path(folder)
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; mend: name a model folder (lab runs lists those of the lab)")
-        ours, theirs = folder / "tokenizer.model", folder / "tokenizer.json"
-        template = _read(folder / "chat_template.jinja")
-        jinja = None if template is None else text_from_bytes(template, folder / "chat_template.jinja")
-        model = _read(ours)
-        if model is not None and (is_ours(model) or not theirs.exists()):
-            return cls._ours(model, folder.resolve().name, str(ours), jinja)
-        data = _read(theirs)
+        files = {name: data for name in FILES if (data := _read(folder / name)) is not None}
+        return cls.from_files(files, folder.resolve().name, str(folder))
+
+    @classmethod
+    def from_files(cls, files: dict[str, bytes], name: str, source: str) -> "Tokenizer":
+        """The tokenizer in the files (by name, those of `FILES`) of a model folder; errors name `source`/file."""
+        template = files.get("chat_template.jinja")
+        jinja = None if template is None else text_from_bytes(template, f"{source}/chat_template.jinja")
+        model, data = files.get("tokenizer.model"), files.get("tokenizer.json")
+        if model is not None and (data is None or is_ours(model)):
+            return cls._ours(model, name, f"{source}/tokenizer.model", jinja)
         if data is None:
-            raise UserError(f"{folder}: holds neither tokenizer.json nor tokenizer.model; mend: name a model folder")
-        core = HuggingFace(data, str(theirs))
-        return cls(core, folder.resolve().name, **_settings(folder, core, jinja))
+            raise UserError(f"{source}: holds neither tokenizer.json nor tokenizer.model; mend: name a model folder")
+        core = HuggingFace(data, f"{source}/tokenizer.json")
+        return cls(core, name, **_settings(source, core, files, jinja))
 
     @classmethod
     def _ours(cls, model: bytes, name: str, source: str = "tokenizer.model", jinja: str | None = None) -> "Tokenizer":
@@ -220,11 +232,10 @@ def _read(path: Path) -> bytes | None:
         raise UserError(f"{path}: cannot be read ({e.strerror}); mend: check the path and its permissions") from None
 
 
-def _settings(folder: Path, core: HuggingFace, jinja: str | None) -> dict[str, Any]:
+def _settings(source: str, core: HuggingFace, files: dict[str, bytes], jinja: str | None) -> dict[str, Any]:
     """What tokenizer_config.json, generation_config.json and config.json say of special tokens, and files to copy."""
     names = ("tokenizer_config.json", "generation_config.json", "config.json")
-    found = {name: data for name in names if (data := _read(folder / name)) is not None}
-    own, *configs = (parse_json(found.get(name, b"{}"), str(folder / name)) for name in names)
+    own, *configs = (parse_json(files.get(name, b"{}"), f"{source}/{name}") for name in names)
 
     def ids(role: str) -> list[int]:
         """The ids of one role, best source first; a config's eos_token_id may be a list."""
@@ -235,15 +246,19 @@ def _settings(folder: Path, core: HuggingFace, jinja: str | None) -> dict[str, A
         return [i for i in values if isinstance(i, int)]
 
     ends, bos, pad = ids("eos_token"), next(iter(ids("bos_token")), None), next(iter(ids("pad_token")), None)
+    if ends:
+        ends += [core.special[name] for name in ENDERS if core.special.get(name) in core.hidden]
     for i in (*ends, bos, pad):
         if i is not None and not 0 <= i < len(core.table):
             raise UserError(
-                f"{folder}: config names token id {i}, tokenizer.json has {len(core.table)}; mend: copy both anew"
+                f"{source}: config names token id {i}, tokenizer.json has {len(core.table)}; mend: copy both anew"
             )
     template = jinja if jinja is not None else own.get("chat_template")
     if isinstance(template, list):  # several, by name
-        template = {t.get("name"): t.get("template") for t in template}.get("default")
-    files = {"tokenizer.json": core.data} | {name: found[name] for name in names[:1] if name in found}
+        template = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}.get("default")
+    if template is not None and not isinstance(template, str):
+        raise UserError(f"{source}/tokenizer_config.json: chat_template is no text; mend: copy the file again")
+    kept = {"tokenizer.json": core.data} | {name: files[name] for name in names[:1] if name in files}
     if jinja is not None:
-        files["chat_template.jinja"] = jinja.encode()
-    return {"bos": bos, "ends": ends, "pad": pad, "chat_template": template, "files": files}
+        kept["chat_template.jinja"] = jinja.encode()
+    return {"bos": bos, "ends": list(dict.fromkeys(ends)), "pad": pad, "chat_template": template, "files": kept}

@@ -288,7 +288,10 @@ class HuggingFace:
         self._decoder(list(_nodes(spec.get("decoder"))))
         kept = [t for t in added if len(t["content"]) == 1 or (not t["special"] and _blank(t["content"]))]
         self.special: dict[str, int] = {t["content"]: t["id"] for t in added if t not in kept}
+        self.special_ids = frozenset(self.special.values())
         self.hidden = frozenset(t["id"] for t in added if t["special"] and t not in kept)
+        # Those that swallow the white space before or after them in a template.
+        self.strips = {t["content"]: (bool(t.get("lstrip")), bool(t.get("rstrip"))) for t in added if t not in kept}
         # A vocabulary without all 256 bytes needs its unknown token; no merge may lead there.
         gone = self.special.keys() - (set() if model.get("ignore_merges") else {model.get("unk_token")})
         vocab = {s: i for s, i in model["vocab"].items() if s not in gone} | {t["content"]: t["id"] for t in kept}

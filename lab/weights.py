@@ -5,34 +5,38 @@ Only safetensors and JSON are read; nothing is ever unpickled, no code in a fold
 
 import json
 import os
-import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from lab import device
-from lab.errors import UserError
+from lab import device, gguf, gguf_tokenizer, hub
+from lab.errors import UserError, expand
+from lab.hub import expected_size
 from lab.model import Shape, Transformer
-from lab.runs import find, write_atomic
+from lab.runs import write_atomic
 from lab.tokenizer import Tokenizer
 
-LONGEST_HEADER = 100_000_000  # bytes, the format's own limit
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 # What a config may ask for that our class does not do; such a model runs through mlx_lm's own class.
-NOT_OURS = ("rope_scaling", "sliding_window", "attention_bias", "mlp_bias", "rope_traditional", "quantization")
+NOT_OURS = (
+    "rope_scaling", "sliding_window", "attention_bias", "mlp_bias", "rope_traditional", "quantization",
+    "quantization_config",
+)  # fmt: skip
 
 
 @dataclass
 class Model:
-    """What `load` returns: the network, its tokenizer, its config.json, the longest context in tokens, the folder."""
+    """What `load` returns: the network, its tokenizer, its config.json, the longest context in tokens, the folder (or
+    GGUF file) it came from and what to call it."""
 
     network: Any
     tokenizer: Tokenizer
     config: dict[str, Any]
     context: int
     folder: Path
+    name: str = ""
 
     @property
     def chats(self) -> bool:
@@ -52,7 +56,7 @@ def save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
             mx.save_safetensors(str(beside), arrays, {"format": "mlx"})
         except RuntimeError as error:
             raise OSError(f"{path}: {error}") from error
-        want, have = _expected_size(beside), beside.stat().st_size
+        want, have = expected_size(beside), beside.stat().st_size
         if want != have:
             raise OSError(f"{path}: wrote {have} of {want} bytes, the disk is full")
         with open(beside, "rb") as file:
@@ -62,30 +66,11 @@ def save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _expected_size(path: Path) -> int:
-    """Bytes a safetensors file must have by its own header (8-byte length, JSON header, data)."""
-    with open(path, "rb") as file:
-        head = file.read(8)
-        if len(head) < 8:
-            return 8
-        (length,) = struct.unpack("<Q", head)
-        if length > LONGEST_HEADER:
-            return -1
-        if 8 + length > path.stat().st_size:
-            return 8 + int(length)
-        try:
-            header = json.loads(file.read(length))
-            ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return -1
-    return 8 + int(length) + max(ends, default=0)
-
-
 def load_arrays(path: Path) -> dict[str, mx.array]:
     """Read one safetensors file; a missing, truncated or broken one is a UserError."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    want, have = _expected_size(path), path.stat().st_size
+    want, have = expected_size(path), path.stat().st_size
     if want < 0:
         raise UserError(f"{path}: not a safetensors file (its header is broken); copy or download it again")
     if want != have:
@@ -189,44 +174,107 @@ def shape_from(config: dict[str, Any]) -> Shape | None:
         raise UserError(f"{error.args[0]} is missing for model_type {config['model_type']}") from error
 
 
-def load(model: str | Path, dtype: str | None = None) -> Model:
-    """Open a model folder, a run, or one checkpoint of a run (`run@400`).
+def load(model: str | Path, dtype: str | None = None, lazy: bool = False) -> Model:
+    """Open a model: a folder, a run, one checkpoint of a run (`run@400`), a hub id (`owner/name`, `owner/name@revision`;
+    downloaded once), or a GGUF file (also one on the hub, `owner/name/file.gguf`).
 
-    Weights are cast to `dtype`, by default to what this device computes best in. Raises UserError for a folder that is
-    no model, a cut file, or weights that do not fit the config.
+    Weights are cast to `dtype`, by default to what this device computes best in; those of a quantised folder stay
+    packed on an accelerator and are unpacked on the CPU. Raises UserError for what is no model, a cut file, weights
+    that do not fit the config, or a tokenizer that does not fit the model. `lazy` checks all that but leaves the
+    weights of a folder unread and in the type they are stored in.
     """
-    folder, weights = find(str(model))
+    name = str(model)
+    if (path := find_gguf(name)) is not None:
+        return _load_gguf(path, dtype)
+    folder, weights = hub.locate(name)
     config = read_config(folder)
     tokenizer = Tokenizer.load(folder)
-    arrays = _read_all(weights)  # lazy: only the headers
+    tokenizer.name = name = name if hub.is_id(name) else folder.resolve().name
+    arrays = read_all(weights)  # lazy: only the headers
     try:
         # Where config.json does not say, the weights do: a model with an output matrix of its own is not tied.
         shape = shape_from({"tie_word_embeddings": "lm_head.weight" not in arrays} | config)
         context = config.get("max_position_embeddings") or config.get("n_positions") or config.get("n_ctx") or 2048
-        context = int(context)
+        context, rows = int(context), int(config.get("vocab_size") or 0)
     except UserError as error:
         raise UserError(f"{folder}/config.json: {error}; copy or download it again") from error
     except (ValueError, TypeError) as error:
         raise UserError(f"{folder}/config.json: a number is no number ({error}); copy or download it again") from error
     if shape is None:
-        network = _load_foreign(folder, config)
+        network = _load_foreign(folder, config, keep=lazy)
     else:
-        network = Transformer(shape)
+        network = _build(shape, folder)
         _fill(network, arrays, weights)
+    _belong(folder, tokenizer, rows)
+    if not lazy:
+        _settle(network, dtype)
+    return Model(network, tokenizer, config, context, folder, name)
+
+
+def find_gguf(model: str) -> Path | None:
+    """The GGUF file that `model` means, fetched from the hub where it is `owner/name/file.gguf`; None for anything
+    else. UserError when there is no such file."""
+    path = expand(model)
+    if path.is_file():
+        return path if model.endswith(".gguf") or gguf.is_gguf(path) else None
+    if not model.endswith(".gguf") or path.is_dir():
+        return None
+    repo, _, file = model.rpartition("/")
+    if not hub.is_id(repo):
+        raise UserError(f"{model}: no such file; `lab models` lists what is on this computer")
+    named, _, revision = repo.partition("@")
+    path = hub.snapshot(named, revision=revision or None, allow=[file]) / file
+    return path
+
+
+def _load_gguf(path: Path, dtype: str | None) -> Model:
+    """The model in a GGUF file, its weights unpacked."""
+    from lab import dequantise
+
+    header = gguf.read(path)
+    config = gguf.config(header)
+    tokenizer = Tokenizer.from_files(gguf_tokenizer.files(header), path.stem, str(path))
+    shape = shape_from(config)
+    assert shape is not None
+    _belong(path, tokenizer, shape.vocab_size)
+    network = _build(shape, path)
+    want = DTYPES[dtype] if dtype else device.compute_dtype(header.parameters)
+    _fill(network, dict(dequantise.arrays(header, want)), path)
+    _settle(network, dtype)
+    config |= {"torch_dtype": str(want).removeprefix("mlx.core."), "bos_token_id": tokenizer.bos}
+    return Model(network, tokenizer, config, shape.max_position_embeddings, path, path.stem)
+
+
+def _build(shape: Shape, where: Path) -> Transformer:
+    try:
+        return Transformer(shape)  # lazy: nothing is allocated yet
+    except (OverflowError, ValueError, TypeError) as error:
+        raise UserError(f"{where}: its numbers make no model ({error}); copy or download it again") from error
+
+
+def _settle(network: Any, dtype: str | None) -> None:
+    """Cast to the dtype to compute in, and leave training mode."""
     count = sum(v.size for _, v in device.flat(network.parameters()))
     want = DTYPES[dtype] if dtype else device.compute_dtype(count)
     network.apply(lambda v: v.astype(want) if mx.issubdtype(v.dtype, mx.floating) else v)
     network.eval()
     mx.eval(network.parameters())
-    if shape is not None and tokenizer.vocab_size > shape.vocab_size:
+
+
+def _belong(where: Path, tokenizer: Tokenizer, rows: int) -> None:
+    """UserError where the tokenizer is not the model's: more ids than rows, or so few that no padding explains it
+    (models pad their tables to a round number, by at most a tenth among those in use)."""
+    if rows and not rows / 2 <= tokenizer.vocab_size <= rows:
+        few = "only " if rows < tokenizer.vocab_size else ""
         raise UserError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} ids, the model only {shape.vocab_size}; "
-            "they do not belong together"
+            f"{where}: the tokenizer has {tokenizer.vocab_size} ids, the model {few}{rows}; "
+            "they do not belong together, copy the model's own tokenizer files beside it"
         )
-    return Model(network, tokenizer, config, context, folder)
 
 
-def _read_all(folder: Path) -> dict[str, mx.array]:
+def read_all(folder: Path) -> dict[str, mx.array]:
+    if gone := hub.missing_shards(folder):
+        raise UserError(f"{folder}: {gone[0]} is missing ({len(gone)} of its weight files are); download it again")
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
         raise UserError(
@@ -263,15 +311,21 @@ def _fill(network: Transformer, arrays: dict[str, mx.array], folder: Path) -> No
     network.load_weights(list(arrays.items()))
 
 
-def _load_foreign(folder: Path, config: dict[str, Any]) -> Any:
-    """Any other architecture, through mlx_lm's model of that name (its Python comes from mlx_lm, never from the folder)."""
-    from mlx_lm.utils import load_model  # 2.3 s: only here
+def _load_foreign(folder: Path, config: dict[str, Any], keep: bool) -> Any:
+    """Any other architecture, through mlx_lm's model of that name (its Python comes from mlx_lm, never from the folder).
+
+    On the CPU packed weights are unpacked, unless `keep`: products with half-precision scales do not finish there, and
+    with float32 ones a prompt takes 28 times as long as unpacked (SmolLM2-135M: 6 tokens a second against 164).
+    """
+    from mlx_lm.utils import dequantize_model, load_model  # 2.3 s: only here
 
     try:
         network, _ = load_model(folder, lazy=True)
-    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{folder}: model_type {config['model_type']} does not load through mlx_lm: {reason}"
         ) from error
+    if config.get("quantization") and device.on_cpu() and not keep:
+        network = dequantize_model(network)
     return network

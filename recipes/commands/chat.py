@@ -3,7 +3,8 @@
 Examples:
   lab chat                                     the newest model
   lab chat --model pocket-base --temp 0.5
-  lab chat --model ~/models/SmolLM2-135M-Instruct --system "You are brief."
+  lab chat --model HuggingFaceTB/SmolLM2-135M-Instruct --system "You are brief."    from the hub, downloaded once
+  lab chat --model ~/models/smollm2.gguf
   printf 'One day\\n' | lab chat --model pocket-base
 """
 
@@ -20,7 +21,8 @@ from tyro.conf import arg
 from lab import chat
 from lab.chat import Message
 from lab.errors import UserError
-from lab.sample import Sampling, Stream
+from lab.sample import Sampling
+from lab.stream import Stream
 from lab.weights import Model
 from recipes.commands import generate
 
@@ -123,7 +125,7 @@ def run(config: Config) -> int:
     seed = config.seed if config.seed is not None else generate.fresh_seed()
     talk = Conversation(model, config.system, sampling, seed)
     kind = "chat model" if model.chats else "base model: it completes what you type, each line is a page of its own"
-    print(f"{model.folder.name} ({kind}); /help shows commands, Ctrl-D leaves", file=sys.stderr)
+    print(f"{model.name} ({kind}); /help shows commands, Ctrl-D leaves", file=sys.stderr)
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no UTF-8 cost one line, not the chat
     asking = sys.stdin.isatty()
@@ -181,7 +183,7 @@ def _command(talk: Conversation, line: str) -> bool:
         talk.clear()
         said = "a new conversation, " + ("with this system message" if rest else "without a system message")
     elif name == "system":
-        said = f"{talk.model.folder.name} is a base model and has no system message"
+        said = f"{talk.model.name} is a base model and has no system message"
     elif name == "seed":
         if rest.isascii() and rest.isdecimal() and int(rest) < 1 << 63:
             talk.seed = int(rest)

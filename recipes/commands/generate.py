@@ -5,6 +5,8 @@ Examples:
   lab generate --model pocket-base -p "The capital of France is" --temp 0
   echo "One day" | lab generate -p -                          the prompt from standard input
   lab generate --model mine@400 -p "One day" --top-p 0.9 --seed 7
+  lab generate --model HuggingFaceTB/SmolLM2-135M-Instruct -p "Name three fruits."     from the hub, downloaded once
+  lab generate --model ~/models/smollm2.gguf -p "Once" --no-chat-template
 """
 
 import sys
@@ -17,7 +19,8 @@ from tyro.conf import UseAppendAction, arg
 from lab import chat, device, weights
 from lab.errors import UserError
 from lab.runs import runs
-from lab.sample import Sampling, Stream
+from lab.sample import Sampling
+from lab.stream import Stream
 from lab.tokenizer import text_from_bytes
 
 
@@ -26,7 +29,7 @@ class Speaking:
     """Which model speaks and how its tokens are drawn: the flags of `lab generate` and `lab chat`."""
 
     model: str | None = None
-    """Run name, folder, or run@step; without it the newest model."""
+    """A run, a folder, run@step, a hub id (owner/name), or a .gguf file; without it the newest model."""
     max_tokens: Annotated[int, arg(aliases=["-m"])] = 256
     """Longest answer, in tokens."""
     temp: float = 0.8
@@ -136,7 +139,7 @@ def run(config: Config) -> int:
     sys.stdout.write("\n")
     took = time.perf_counter() - (first or started)
     print(
-        f"[{model.folder.name}: {len(ids)} tokens in, first after {(first or started) - started:.2f} s; {count} out, "
+        f"[{model.name}: {len(ids)} tokens in, first after {(first or started) - started:.2f} s; {count} out, "
         f"{max(0, count - 1) / max(took, 1e-9):.0f} tok/s; seed {seed}]",
         file=sys.stderr,
     )

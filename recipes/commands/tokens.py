@@ -22,10 +22,10 @@ from rich.text import Text
 from rich.tree import Tree
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction
 
-from lab import data
+from lab import data, hub
 from lab.errors import UserError, expand
 from lab.explain import Merge, Token, explain, lengths, merge_tree
-from lab.runs import find, root, runs
+from lab.runs import root, runs
 from lab.tokenizer import Tokenizer
 
 COLOURS = ("#8dd3c7", "#ffe08a", "#bebada", "#fb9a8f", "#80b1d3", "#fdb462", "#b3de69", "#fccde5")
@@ -40,7 +40,7 @@ class Config:
     text: Positional[str] = ""
     """What to cut into tokens; - reads standard input."""
     model: UseAppendAction[tuple[str, ...]] = ()
-    """Run name or model folder; give it again to compare. Without it pocket-base, else the newest model."""
+    """A run, a folder, run@step or a hub id; give it again to compare. Without it pocket-base, else the newest model."""
     train: str = ""
     """Train a tokenizer on this file or folder (.txt, .jsonl, .gz)."""
     vocab_size: int = 1024
@@ -51,6 +51,13 @@ class Config:
     """With --train: the lengths of the text, in bits, bytes and tokens, for growing vocabularies."""
     trees: Annotated[bool, FlagCreatePairsOff] = False
     """Show for each token which pairs were merged into it, and when."""
+
+
+def _open(name: str) -> Tokenizer:
+    tokenizer = Tokenizer.load(hub.locate(name)[0])
+    if hub.is_id(name):
+        tokenizer.name = name  # the folder's is a commit hash
+    return tokenizer
 
 
 def run(config: Config) -> int:
@@ -64,7 +71,7 @@ def run(config: Config) -> int:
         raise UserError(f"--{'table' if config.table else 'out'} needs --train FILE: there is no tokenizer to train")
     if not config.train and not text:
         raise UserError('give a text: lab tokens "The cat sat." (or - to read standard input, or --train FILE)')
-    tokenizers = [Tokenizer.load(find(name)[0]) for name in config.model]
+    tokenizers = [_open(name) for name in config.model]
     if config.train:
         out = expand(config.out)
         if config.out:

@@ -12,8 +12,10 @@ from lab import device, weights
 from lab.errors import UserError
 from lab.model import Shape, Transformer, new_cache
 from lab.runs import find
-from lab.sample import Sampling, Stream
+from lab.sample import Sampling
+from lab.stream import Stream
 from tests.conftest import Lab
+from tests.hub_server import Hub, hub  # noqa: F401
 
 
 @pytest.fixture
@@ -195,3 +197,165 @@ def test_a_tied_model_with_another_output_matrix_is_refused(folder: Path) -> Non
     weights.save_arrays(folder / "model.safetensors", arrays | {"lm_head.weight": other})
     with pytest.raises(UserError, match=r"ties lm_head.weight .* differ; set tie_word_embeddings to false"):
         weights.load(folder)
+
+
+# -- models of other makers ----------------------------------------------------------------------------------------
+
+FOREIGN = {
+    # SmolLM2-135M, scaled down: 9 heads, 3 for keys, tied, slow rotation.
+    "smollm2": {
+        "model_type": "llama", "hidden_size": 72, "num_hidden_layers": 3, "intermediate_size": 192,
+        "num_attention_heads": 9, "num_key_value_heads": 3, "rms_norm_eps": 1e-5, "rope_theta": 100_000.0,
+        "tie_word_embeddings": True, "max_position_embeddings": 512, "hidden_act": "silu", "attention_bias": False,
+        "rope_scaling": None, "rope_interleaved": False,
+    },
+    "llama": {
+        "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 500_000.0,
+        "tie_word_embeddings": False, "max_position_embeddings": 256,
+    },
+    "qwen3": {
+        "model_type": "qwen3", "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "rms_norm_eps": 1e-6,
+        "rope_theta": 1_000_000.0, "tie_word_embeddings": True, "max_position_embeddings": 256, "use_sliding_window": False,
+    },
+    # Llama 3.1's stretched positions: mlx_lm's class.
+    "llama3": {
+        "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 500_000.0,
+        "tie_word_embeddings": False, "max_position_embeddings": 256,
+        "rope_scaling": {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    },
+}  # fmt: skip
+
+
+def of_another_maker(folder: Path, kind: str, tokenizer, shards: int = 1):
+    """A random folder as the hub holds it, and mlx_lm's own class with those weights."""
+    import importlib
+
+    config = FOREIGN[kind] | {"vocab_size": tokenizer.vocab_size, "eos_token_id": tokenizer.end}
+    module = importlib.import_module(f"mlx_lm.models.{config['model_type']}")
+    theirs = module.Model(module.ModelArgs.from_dict(config))
+    key, arrays = mx.random.key(5), {}
+    for name, value in device.flat(theirs.parameters()):
+        key, draw = mx.random.split(key)
+        arrays[name] = value + 0.1 * mx.random.normal(value.shape, key=draw)
+    theirs.load_weights(list(arrays.items()))
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    names = sorted(arrays)
+    files = [f"model-{i + 1:05d}-of-{shards:05d}.safetensors" for i in range(shards)]
+    index = {name: files[i % shards] for i, name in enumerate(names)}
+    for file in files:
+        weights.save_arrays(folder / file, {n: arrays[n] for n in names if index[n] == file})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    tokenizer.save(folder)
+    return theirs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_the_same_logits_as_mlx_lm(tokenizer, tmp_path: Path, kind: str) -> None:
+    theirs = of_another_maker(tmp_path / "m", kind, tokenizer, shards=2)
+    model = weights.load(tmp_path / "m")
+    assert isinstance(model.network, Transformer) == (kind != "llama3")
+    ids = mx.array([tokenizer.encode("Ada took a kite to the lake, and Bo took a drum to the hill. " * 4)])
+    assert ids.size > 64
+    assert mx.abs(model.network(ids) - theirs(ids)).max() < 1e-4
+
+
+def test_a_missing_shard_is_named(folder: Path) -> None:
+    arrays = weights.load_arrays(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    index = {}
+    for i, name in enumerate(sorted(arrays)):
+        index[name] = f"model-{i % 3 + 1:05d}-of-00003.safetensors"
+    for file in set(index.values()):
+        weights.save_arrays(folder / file, {n: arrays[n] for n in arrays if index[n] == file})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    whole = weights.load(folder)
+    assert mx.array_equal(
+        dict(device.flat(whole.network.parameters()))["model.norm.weight"], arrays["model.norm.weight"]
+    )
+    cut(folder / "model-00003-of-00003.safetensors", 300)
+    with pytest.raises(UserError, match=r"model-00003-of-00003\.safetensors: .* the file is cut"):
+        weights.load(folder)
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(UserError, match=r"model-00002-of-00003\.safetensors is missing \(1 of its weight files are\)"):
+        weights.load(folder)
+
+
+@pytest.mark.parametrize(("vocabulary", "fits"), [(200, False), (384, True), (420, True), (1000, False)])
+def test_a_tokenizer_that_is_another_models(tiny, tokenizer, tmp_path: Path, vocabulary: int, fits: bool) -> None:
+    from dataclasses import replace
+
+    other = Transformer(replace(tiny.shape, vocab_size=vocabulary))
+    weights.save(tmp_path / "m", other, tokenizer)
+    if fits:  # rows without a token are padding
+        assert weights.load(tmp_path / "m").tokenizer.vocab_size == 384
+        return
+    with pytest.raises(
+        UserError, match=f"the tokenizer has 384 ids, the model (only )?{vocabulary}; they do not belong"
+    ):
+        weights.load(tmp_path / "m")
+
+
+@pytest.mark.slow
+def test_a_quantised_folder_is_unpacked_on_the_cpu(tokenizer, tmp_path: Path) -> None:
+    from lab import convert
+
+    of_another_maker(tmp_path / "m", "qwen3", tokenizer)
+    (tmp_path / "q").mkdir()
+    convert.quantise(tmp_path / "m", tmp_path / "q", 8, 32)
+    plain, packed = weights.load(tmp_path / "m"), weights.load(tmp_path / "q")
+    names = [name for name, _ in device.flat(packed.network.parameters())]
+    if device.on_cpu():
+        assert not any(name.endswith(".scales") for name in names)
+        assert packed.network.model.embed_tokens.weight.dtype == mx.float32
+    ids = mx.array([tokenizer.encode("Ada took a kite to the lake.")])
+    assert mx.abs(plain.network(ids) - packed.network(ids)).max() < 0.3
+    assert packed.tokenizer.fingerprint == tokenizer.fingerprint
+    with pytest.raises(UserError, match="is quantised already"):
+        convert.quantise(tmp_path / "q", tmp_path / "m", 4, 32)
+    of_another_maker(tmp_path / "odd", "smollm2", tokenizer)
+    (tmp_path / "r").mkdir()
+    with pytest.raises(UserError, match="no row of its matrices divides into groups of 128"):
+        convert.quantise(tmp_path / "odd", tmp_path / "r", 4, 128)
+
+
+@pytest.mark.slow
+def test_a_model_of_the_hub_by_its_name(hub: Hub, folder: Path, tiny, tmp_path: Path) -> None:  # noqa: F811
+    hub.add_folder("owner/name", folder)
+    model = weights.load("owner/name")
+    assert model.name == model.tokenizer.name == "owner/name"
+    ids = mx.array([[1, 2, 3]])
+    assert mx.array_equal(model.network(ids), tiny(ids))
+    hub.stop()
+    assert weights.load("owner/name").name == "owner/name"
+    for name, says in (("owner/none", "no network"), ("owner/none/x.gguf", "no network"), ("a/b/c", "no such folder")):
+        with pytest.raises(UserError, match=says) as error:
+            weights.load(name)
+        assert "\n" not in str(error.value)
+    hub.start()
+    config = json.loads((folder / "config.json").read_text())
+    files = {p.name: p.read_bytes() for p in folder.iterdir()}
+    hub.add("owner/noweights", {"config.json": files["config.json"]})
+    hub.add("owner/badjson", files | {"config.json": b"{"})
+    hub.add("owner/cut", files | {"model.safetensors": files["model.safetensors"][:5000]})
+    hub.add("owner/odd", files | {"config.json": json.dumps(config | {"intermediate_size": 100}).encode()})
+    hub.add("owner/notokens", {k: v for k, v in files.items() if "tokenizer" not in k})
+    hub.add("owner/gated", files, gated=True)
+    for name, says in (
+        ("owner/noweights", "no safetensors in it"),
+        ("owner/badjson", "config.json: broken JSON"),
+        ("owner/cut", "has 5000 bytes, its header asks for"),
+        ("owner/odd", "do not match"),
+        ("owner/notokens", "holds neither tokenizer.json nor"),
+        ("owner/gated", "accept its licence"),
+    ):
+        with pytest.raises(UserError, match=says) as error:
+            weights.load(name)
+        assert "\n" not in str(error.value)
