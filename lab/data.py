@@ -1,151 +1,25 @@
-"""Text in, windows of token ids out: read documents, pack them without padding, cache them memory-mapped, draw batches.
+"""Documents in, windows of token ids out: pack them without padding, cache them memory-mapped, draw batches.
 
 The order is a pure function of (seed, step), so resuming is an integer. No MLX.
 """
 
-import gzip
 import hashlib
 import json
 import os
-import re
 import shutil
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from lab.errors import UserError, expand
+from lab.read import files, texts
 from lab.runs import read_json, root, write_atomic
 from lab.tokenizer import Tokenizer
-
-SEPARATOR = "<|endoftext|>"
-TEXT = (".txt", ".md")
-ROWS = (".jsonl",)
-SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def _suffix(path: Path) -> str:
-    return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
-
-
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else open(path, "rb")  # type: ignore[return-value]
-
-
-def files(data: str | Path) -> tuple[list[Path], list[Path]]:
-    """(training files, validation files) of a file or a folder. In a folder `valid.*` (or `val`, `validation`) is held
-    out and `test.*` left alone; everything else that holds text is trained on."""
-    path = expand(data)
-    if path.is_file():
-        if _suffix(path) not in TEXT + ROWS:
-            raise UserError(f"{path}: unknown kind of file; give .txt, .md or .jsonl, plain or .gz")
-        return [path], []
-    if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder; give a text, a .jsonl, or a folder of them")
-    found = sorted(
-        f
-        for f in path.rglob("*")
-        if f.is_file()
-        and _suffix(f) in TEXT + ROWS
-        and not any(part.startswith(".") for part in f.relative_to(path).parts)  # .git, .ipynb_checkpoints
-    )
-    # A README explains a data set; it is no part of it.
-    found = [f for f in found if f.name.lower() not in ("readme.md", "license.txt", "licence.txt")]
-    stem = {f: f.name.split(".")[0].lower() for f in found}
-    valid = [f for f in found if stem[f] in ("valid", "val", "validation")]
-    train = [f for f in found if f not in valid and stem[f] != "test"]
-    if not train:
-        raise UserError(f"{path}: no .txt, .md or .jsonl file in this folder (plain or .gz); put text there")
-    return train, valid
-
-
-def read(path: Path) -> Iterator[str]:
-    """The documents of one file: rows {"text"} of a jsonl; a text split at <|endoftext|>, or where there is none at
-    blank lines. Raises UserError naming file and line (rows) or file and byte (text that is no UTF-8)."""
-    try:
-        yield from _rows(path) if _suffix(path) in ROWS else _documents(path)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: broken gzip file ({error}); copy or download it again") from error
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from error
-
-
-def _decode(line: bytes, path: Path, offset: int) -> str:
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        bad = line[error.start]
-        raise UserError(
-            f"{path}: byte {offset + error.start} (0x{bad:02x}) is not UTF-8; convert the file, "
-            f"for example: iconv -f latin1 -t utf8"
-        ) from error
-    return text if offset else text.removeprefix("\ufeff")  # the mark some editors begin a file with
-
-
-def _rows(path: Path) -> Iterator[str]:
-    offset = 0
-    with _open(path) as file:
-        for number, line in enumerate(file, 1):
-            text = _decode(line, path, offset).strip()
-            offset += len(line)
-            if not text:
-                continue
-            try:
-                row = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                raise UserError(f'{path}:{number}: broken JSON ({error}); each line is one {{"text": ...}}') from error
-            value = row.get("text") if isinstance(row, dict) else None
-            if not isinstance(value, str):
-                keys = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-                raise UserError(f'{path}:{number}: no "text" in this row (it has: {keys}); give rows {{"text": "..."}}')
-            if half := SURROGATE.search(value):
-                code = f"U+{ord(half[0]):04X}"
-                raise UserError(f"{path}:{number}: character {half.start()} is half of a pair ({code}); remove it")
-            if value.strip():
-                yield value
-
-
-def _marked(path: Path) -> bool:
-    """Whether <|endoftext|> stands anywhere in the file."""
-    mark, block = SEPARATOR.encode(), b""
-    with _open(path) as file:
-        while new := file.read(1 << 20):
-            block = block[-len(mark) :] + new
-            if mark in block:
-                return True
-    return False
-
-
-def _documents(path: Path) -> Iterator[str]:
-    marked = _marked(path)
-    offset, held = 0, list[str]()
-    with _open(path) as file:
-        for line in file:
-            text = _decode(line, path, offset)
-            offset += len(line)
-            if marked:
-                *ended, rest = text.split(SEPARATOR)
-            else:
-                ended, rest = ([""], "") if text.isspace() else ([], text)
-            for piece in ended:
-                held.append(piece)
-                if document := "".join(held).strip():
-                    yield document
-                held = []
-            held.append(rest)
-    if document := "".join(held).strip():
-        yield document
-
-
-def texts(paths: Iterable[Path]) -> Iterator[str]:
-    """All documents of all files, in order."""
-    for path in paths:
-        yield from read(path)
 
 
 def split(documents: Iterable[str], held_out: bool, every: int = 50) -> Iterator[str]:
@@ -173,15 +47,17 @@ class Source:
     name: str = "the text"  # what messages call it
 
 
-def source(data: str | Path) -> Source:
-    """A file or folder of text as a Source; see `files`, `read` and `split`."""
+def source(data: str | Path, column: str = "text") -> Source:
+    """A file, a folder or a hub data set as a Source; `column` is where rows of .jsonl and .parquet keep their text. See
+    `lab.read` and `split`."""
     train, valid = files(data)
 
     def side(held_out: bool) -> Iterator[tuple[str, bool]]:
-        found = texts(valid if held_out else train) if valid else split(texts(train), held_out)
+        found = texts(valid if held_out else train, column) if valid else split(texts(train, column), held_out)
         return ((text, False) for text in found)
 
-    return Source(fingerprint(*train, *valid), lambda: side(False), lambda: side(True), str(data))
+    key = fingerprint(*train, *valid, *([column] if column != "text" else []))  # the key of older runs holds
+    return Source(key, lambda: side(False), lambda: side(True), str(data))
 
 
 def fit(source: Source, vocab_size: int, characters: int = 4_000_000) -> Tokenizer:

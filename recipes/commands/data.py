@@ -1,45 +1,80 @@
-"""Look at training text: the pocket world's sources, or the documents of your own files.
+"""Look at training text and clean it: the pocket world's sources, your own files, or a data set of the hub.
+
+Your own text is read once and judged as FineWeb judges web pages: language, quality, repetition, boilerplate,
+duplicates; e-mail and IP addresses are masked. Nothing is written without --out.
 
 Examples:
-  lab data pocket                        how much of each source
-  lab data pocket --show 5               five documents of every source
-  lab data pocket --kind jokes --show 5  five of one
-  lab data books/ --show 3               your own text: documents, sizes, the first three
+  lab data pocket                          how much of each source
+  lab data pocket --kind jokes --show 5    five documents of one source
+  lab data notes/                          what would be kept, what dropped, and why
+  lab data notes/ --examples 3             with three dropped documents of every reason
+  lab data notes/ --out clean              write it: lab pretrain --data clean
+  lab data owner/name --preset web         a data set of the hub, with FineWeb's own limits (owner/name:folder for a part)
+  lab data chats.jsonl --text-column messages --language en,de --rule min-words=5 --rule near-duplicates=off
 """
 
-from collections import Counter
-from dataclasses import dataclass
-from itertools import islice
+import json
+import os
+import shutil
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from tyro.conf import Positional
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction
 
-from lab import data
-from lab.errors import UserError
+from lab import read
+from lab.clean import Report, check, clean, named, share
+from lab.errors import UserError, expand
+from lab.read import Document
+from lab.rules import PRESETS, Rules, change
+from lab.runs import write_atomic
 from recipes import pocket
 from recipes.pretrain import check_kind, parse_mix
+from recipes.progress import duration
 
 
 @dataclass(frozen=True)
 class Config:
     what: Positional[str] = "pocket"
-    """`pocket`, or a file or folder of text."""
+    """`pocket`, a file or folder of text, or a data set of the hub (owner/name)."""
     kind: str | None = None
     """Only this source of the pocket world."""
     show: int = 0
-    """How many documents to print (of each source)."""
+    """How many documents to print (of each source; of your own text, of those kept)."""
     mix: str = ""
     """Weights of the pocket world's sources, such as stories=2,jokes=0."""
     seed: int = 0
     """Which pocket world text; the facts are always the same."""
+    preset: Literal["notes", "web"] = "notes"
+    """Limits for personal text, where short documents are kept, or FineWeb's own for web pages."""
+    language: str = "en"
+    """Keep what is in this language, or in one of these (en,de); `any` keeps all."""
+    rule: UseAppendAction[tuple[str, ...]] = ()
+    """Change one rule: min-words=20, near-duplicates=off, mask=off; may be given several times."""
+    text_column: str = "text"
+    """Where rows of .jsonl and .parquet keep their text; a list of messages is joined."""
+    examples: int = 0
+    """How many dropped documents of every reason to print."""
+    out: str | None = None
+    """Write what is kept to this new folder: train.jsonl, valid.jsonl where there is one, report.json."""
+    json: Annotated[bool, FlagCreatePairsOff] = False
+    """Print the report as JSON."""
 
 
 def run(config: Config) -> int:
     console = Console()
     if config.show < 0:
         raise UserError(f"--show {config.show}: must be 0 or more")
+    if config.examples < 0:
+        raise UserError(f"--examples {config.examples}: must be 0 or more")
     if config.what == "pocket":
         _pocket(config, console)
     else:
@@ -76,18 +111,201 @@ def _pocket(config: Config, console: Console) -> None:
     console.print(table)
 
 
+# -- your own text ---------------------------------------------------------------------------------------------------
+
+
+def rules_of(config: Config) -> Rules:
+    """The preset with the language and the changes asked for."""
+    codes = () if config.language == "any" else tuple(code.strip() for code in config.language.lower().split(","))
+    return replace(change(PRESETS[config.preset], config.rule), language=codes)
+
+
 def _files(config: Config, console: Console) -> None:
-    train, valid = data.files(config.what)
-    table = Table("file", "documents", "characters", "used for", box=None, header_style="bold")
-    for column in table.columns[1:3]:
-        column.justify = "right"
-    for path in train + valid:
-        sizes = [len(text) for text in data.read(path)]
-        use = "held out" if path in valid else "training" + ("" if valid else ", every 50th document held out")
-        table.add_row(escape(str(path)), f"{len(sizes):,}", f"{sum(sizes):,}", use)
-        if not sizes:
-            raise UserError(f"{path}: no text in this file; put some there, or leave the file out")
-    console.print(table)
-    for text in islice(data.texts(train), config.show):
+    rules = rules_of(config)
+    check(rules)
+    root = read.locate(config.what)
+    train, valid = read.files(root)
+    out = _new_folder(config.out, root) if config.out else None
+    report = Report(rules, max(config.examples, 3))
+    files = {path: Counter[str]() for path in train + valid}
+    # Validation first: where a text stands on both sides, training loses it.
+    documents = _counted(valid + train, files, config.text_column, report)
+    base = root if root.is_dir() else root.parent
+    kept = clean(documents, report, base)
+    shown, clock = list[str](), time.perf_counter()
+
+    def looked_at() -> Iterator[Document]:
+        for document in kept:
+            files[document.file]["kept"] += 1
+            if len(shown) < config.show and document.file not in valid:
+                shown.append(document.text)
+            yield document
+
+    if out is None:
+        deque(looked_at(), maxlen=0)
+    else:
+        _write(looked_at(), out, valid, base, lambda: _facts(config, report, files, valid, clock))
+    if not report.documents:
+        raise UserError(f"{config.what}: no text in these files; put some there")
+    facts = _facts(config, report, files, valid, clock)
+    if config.json:
+        print(json.dumps(facts, ensure_ascii=False, indent=2))
+        return
+    _tables(console, facts, config.examples)
+    for text in shown:
         console.rule()
         console.print(escape(text), soft_wrap=True, highlight=False)
+    if out is not None:
+        console.print(f"Written to {out}. Train on it: lab pretrain --data {out}", markup=False, soft_wrap=True)
+
+
+def _counted(paths: list[Path], files: dict[Path, Counter[str]], column: str, report: Report) -> Iterator[Document]:
+    """All documents, counted by file, with progress on stderr: a bar on a terminal, else a line every ten seconds."""
+    total, before, start, last = sum(path.stat().st_size for path in paths), 0, time.monotonic(), 0.0
+    console = Console(stderr=True)
+    status = console.status("") if console.is_terminal else None
+    try:
+        for path in paths:
+            count = files[path]
+            for document in read.documents(path, column):
+                count["documents"] += 1
+                count["characters"] += len(document.text)
+                yield document
+                now = time.monotonic() - start
+                if now - last < (0.2 if status else 10 if last else 2):
+                    continue
+                last, done = now, (before + document.done) / max(1, total)
+                left = duration(now / done - now) if done else "-"
+                line = f"{done:4.0%}  {report.documents:,} documents, {share(report.kept, report.documents)} kept  left {left}"
+                if status is None:
+                    print(f"lab data: {line}", file=sys.stderr, flush=True)
+                elif now > 1:
+                    status.start()
+                    status.update(escape(line))
+            if not count["documents"] and read.suffix(path) not in read.NOTES:  # an empty note is nothing odd
+                raise UserError(f"{path}: no text in this file; put some there, or leave the file out")
+            before += path.stat().st_size
+    finally:
+        if status is not None:
+            status.stop()
+
+
+def _facts(
+    config: Config, report: Report, files: dict[Path, Counter[str]], valid: list[Path], clock: float
+) -> dict[str, Any]:
+    """What report.json and --json hold."""
+    table = [
+        {
+            "file": str(path),
+            "documents": count["documents"],
+            "characters": count["characters"],
+            "used_for": "held out" if path in valid else "training",
+            "kept": count["kept"],
+        }
+        for path, count in files.items()
+    ]
+    seconds = round(time.perf_counter() - clock, 2)
+    return {"data": config.what, "preset": config.preset} | report.facts() | {"files": table, "seconds": seconds}
+
+
+def _new_folder(name: str, root: Path) -> Path:
+    """--out as a path, refused where something is there or where the next reading would find it among the data."""
+    out = expand(name).resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {name}: is there already and not empty; name a new folder")
+    if root.is_dir() and out.is_relative_to(root.resolve()):
+        raise UserError(f"--out {name}: lies inside the data, which would be read twice next time; name one outside")
+    return out
+
+
+def _write(
+    documents: Iterator[Document], out: Path, valid: list[Path], base: Path, facts: Callable[[], dict[str, Any]]
+) -> None:
+    """The kept documents as jsonl, `facts` behind them: written aside, renamed when all is there."""
+    aside = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        aside.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
+    try:
+        names = {True: "valid.jsonl", False: "train.jsonl"}
+        sides = {held: open(aside / names[held], "w", encoding="utf-8") for held in {False, bool(valid)}}  # noqa: SIM115
+        counts = Counter[bool]()
+        try:
+            held_out = set(valid)
+            for document in documents:
+                held = document.file in held_out
+                counts[held] += 1
+                row = {"text": document.text, "source": f"{named(document.file, base)}:{document.number}"}
+                sides[held].write(json.dumps(row, ensure_ascii=False) + "\n")
+            for file in sides.values():
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            for file in sides.values():
+                file.close()
+        if not counts[False]:
+            raise UserError(
+                f"nothing is left to train on ({facts()['conclusion']}); look without --out, then change a --rule"
+            )
+        if valid and not counts[True]:
+            (aside / names[True]).unlink()
+        write_atomic(aside / "report.json", json.dumps(facts(), ensure_ascii=False, indent=2))
+        with suppress(OSError):
+            out.rmdir()  # an empty folder that was there
+        os.rename(aside, out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _tables(console: Console, facts: dict[str, Any], examples: int) -> None:
+    table = Table("file", "documents", "characters", "used for", "kept", box=None, header_style="bold")
+    held = any(row["used_for"] == "held out" for row in facts["files"])
+    rows = facts["files"]
+    for row in rows if len(rows) <= 40 else rows[:20]:  # a folder of notes has hundreds
+        use = row["used_for"] + ("" if held else ", every 50th document held out")
+        table.add_row(escape(row["file"]), f"{row['documents']:,}", f"{row['characters']:,}", use, f"{row['kept']:,}")
+    if len(rows) > 40:
+        table.add_row(f"and {len(rows) - 20:,} files more")
+    for column in (*table.columns[1:3], table.columns[4]):
+        column.justify = "right"
+    console.print(table)
+
+    total = facts["documents"]
+    table = Table("", "documents", "share", "characters", box=None, header_style="bold")
+    kept = facts["kept"]
+    table.add_row("kept", f"{kept['documents']:,}", share(kept["documents"], total), f"{kept['characters']:,}")
+    for name, drop in facts["dropped"].items():
+        more = facts["other_languages"] if name == "min-language" else {}
+        said = f" ({', '.join(f'{code} {count}' for code, count in list(more.items())[:5])})" if more else ""
+        amount = f"{drop['documents']:,}", share(drop["documents"], total), f"{drop['characters']:,}"
+        table.add_row(f"dropped: {name}{said}", *amount)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print()
+    console.print(table)
+
+    if lengths := facts["lengths"]["characters"]:
+        table = Table("length of what is kept", *lengths, box=None, header_style="bold")
+        for name, sizes in facts["lengths"].items():
+            table.add_row(name, *(f"{size:,}" for size in sizes.values()))
+        for column in table.columns[1:]:
+            column.justify = "right"
+        console.print()
+        console.print(table)
+    cut, masked = facts["cut"], facts["masked"]
+    console.print(
+        f"\nboilerplate lines cut: {cut['lines']:,} in {cut['documents']:,} documents   masked: {masked['emails']:,} "
+        f"e-mail and {masked['ip_addresses']:,} IP addresses in {masked['documents']:,} documents   "
+        f"{duration(facts['seconds'])}",
+        highlight=False,
+    )
+    for name, drop in facts["dropped"].items():
+        for one in drop["examples"][:examples]:
+            bound = f"{one['value']:.4g}, limit {one['limit']:g}" if name != "exact-duplicates" else "the same"
+            said = f" ({'as ' if 'duplicates' in name else ''}{one['said']})" if one["said"] else ""
+            console.print(
+                f"\n[bold]{name}[/] {escape(one['file'])}:{one['number']}  {bound}{escape(said)}", highlight=False
+            )
+            console.print(f"  {escape(one['excerpt'])}", soft_wrap=True, highlight=False)
+    console.print(f"\n[bold]{facts['conclusion']}[/]", highlight=False)

@@ -1,6 +1,5 @@
-"""Reading, packing and drawing: nothing lost, nothing padded, the order a pure function of (seed, step)."""
+"""Splitting, packing and drawing: nothing lost, nothing padded, the order a pure function of (seed, step)."""
 
-import gzip
 import json
 import os
 from pathlib import Path
@@ -11,87 +10,6 @@ import pytest
 from lab import data
 from lab.errors import UserError
 from tests.conftest import stories
-
-
-def test_text_splits_at_blank_lines_or_at_separators(tmp_path: Path) -> None:
-    plain = tmp_path / "a.txt"
-    plain.write_text("one\nstill one\n\n \n\ntwo\n\n")
-    assert list(data.read(plain)) == ["one\nstill one", "two"]
-    marked = tmp_path / "b.txt"
-    marked.write_text("one\n\nstill one<|endoftext|>two\n<|endoftext|>\n")
-    assert list(data.read(marked)) == ["one\n\nstill one", "two"]
-
-
-def test_jsonl_and_gzip(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl.gz"
-    with gzip.open(path, "wt") as file:
-        file.write(json.dumps({"text": "one", "more": 1}) + "\n\n" + json.dumps({"text": "two"}) + "\n")
-    assert list(data.read(path)) == ["one", "two"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("a.jsonl", b'{"text": "ok"}\n{"text": \n', "a.jsonl:2: broken JSON"),
-        ("a.jsonl", b'{"text": "ok"}\n{"prompt": "x"}\n', 'a.jsonl:2: no "text".*prompt'),
-        ("a.jsonl", b"[1]\n", "a.jsonl:1: no"),
-        ("a.txt", b"abc\nde\xff\n", "byte 6 .0xff. is not UTF-8"),
-        ("a.txt.gz", b"no gzip", "broken gzip"),
-        ("a.txt.gz", gzip.compress(b"", mtime=0)[:10] + b"\xff" * 20, "broken gzip"),
-        ("a.jsonl", b'{"text": "ok"}\n' + b"[" * 200_000 + b"\n", "a.jsonl:2: broken JSON"),
-        ("a.jsonl", b'{"text": "ok"}\n{"text": "abc\\ud800"}\n', r"a.jsonl:2: character 3 .* \(U\+D800\)"),
-    ],
-)
-def test_bad_files_are_named_with_their_place(tmp_path: Path, name: str, content: bytes, said: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=said):
-        list(data.read(path))
-
-
-def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes("\ufeffone\n\n\ufefftwo".encode())
-    assert list(data.read(tmp_path / "a.txt")) == ["one", "\ufefftwo"]
-    (tmp_path / "a.jsonl").write_bytes('\ufeff{"text": "one"}\n'.encode())
-    assert list(data.read(tmp_path / "a.jsonl")) == ["one"]
-    (tmp_path / "b.txt").write_bytes("\ufeffé".encode() + b"\xff")
-    with pytest.raises(UserError, match="byte 5 "):  # of the file, the mark's three counted
-        list(data.read(tmp_path / "b.txt"))
-
-
-@pytest.mark.parametrize("before", [(1 << 20) - 5, 3 << 20])
-def test_a_separator_counts_wherever_it_stands(tmp_path: Path, before: int) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("a" * (before - 2) + "\n\n" + "<|endoftext|>two\n\nstill two")
-    assert list(data.read(path)) == ["a" * (before - 2), "two\n\nstill two"]
-
-
-def test_hidden_folders_are_left_alone(tmp_path: Path) -> None:
-    for name in (".git/note.txt", "books/.cache/deep/a.txt", "books/a.txt", "books/.b.txt"):
-        (tmp_path / ".home" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / ".home" / name).write_text("x")
-    assert data.files(tmp_path / ".home")[0] == [tmp_path / ".home" / "books" / "a.txt"]
-
-
-def test_the_folder_of_an_unknown_user_is_named() -> None:
-    with pytest.raises(UserError, match="~nobody-here/x: no such user"):
-        data.files("~nobody-here/x")
-
-
-def test_folders_hold_out_valid_and_leave_test_and_readme_alone(tmp_path: Path) -> None:
-    for name in ("train.txt", "valid.txt", "test.txt", "README.md", "notes.md"):
-        (tmp_path / name).write_text(name)
-    train, valid = data.files(tmp_path)
-    assert [f.name for f in train] == ["notes.md", "train.txt"]
-    assert [f.name for f in valid] == ["valid.txt"]
-    with pytest.raises(UserError, match="no such file"):
-        data.files(tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no \.txt"):
-        data.files(tmp_path / "empty")
-    (tmp_path / "a.pdf").write_text("x")
-    with pytest.raises(UserError, match="unknown kind"):
-        data.files(tmp_path / "a.pdf")
 
 
 def test_split_holds_out_every_fiftieth_document_or_the_tail() -> None:
@@ -199,6 +117,15 @@ def test_a_changed_file_is_tokenised_again(tokenizer, tmp_path: Path) -> None:
     path.write_text("\n\n".join(stories(61)))
     os.utime(path, ns=(1, 1))
     assert data.source(path).key != first.key
+
+
+def test_a_source_reads_the_column_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": f"t{i}", "said": f"s{i}"}) + "\n" for i in range(60)))
+    plain, other = data.source(path), data.source(path, "said")
+    assert plain.key != other.key
+    assert [text for text, _ in other.held_out()] == ["s0", "s50"]
+    assert [text for text, _ in plain.train()][:2] == ["t1", "t2"]
 
 
 def test_a_fitted_tokenizer_is_kept(text_file: Path) -> None:
