@@ -119,7 +119,7 @@ class Run:
 
     def _clear_away(self) -> None:
         """A new run that never saved anything leaves no folder behind."""
-        if self._fresh and not checkpoints(self.folder):
+        if self._fresh and self.saved_step < 0 and not checkpoints(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> "Run":

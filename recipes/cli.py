@@ -12,18 +12,23 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-# name -> (module, one line). A recipe has run(config, record) and trains; a command has run(config) -> exit code.
+# name -> (module, one line). A recipe has run(config, record) and leaves a run folder; a command has run(config) -> exit code.
 RECIPES = {
     "pretrain": ("recipes.pretrain", "train a transformer from scratch: on the pocket world, or on your own text"),
+    "probes": ("recipes.probes", "see what a base model is: recital, few-shot, calibration, and four more probes"),
 }
 COMMANDS = {
     "chat": ("recipes.commands.chat", "talk with a model; a base model completes what you type"),
     "generate": ("recipes.commands.generate", "continue a prompt once"),
     "tokens": ("recipes.commands.tokens", "see how tokenizers cut text; train one"),
-    "data": ("recipes.commands.data", "look at training text: the pocket world, or your files"),
+    "data": ("recipes.commands.data", "look at training text, and clean it: the pocket world, your files, or a hub data set"),
     "runs": ("recipes.commands.runs", "list runs and models"),
     "ctl": ("recipes.commands.ctl", "pause, resume, checkpoint or stop a live run"),
     "ship": ("recipes.commands.ship", "copy a finished run, thinned and in bf16, as a model to share"),
+    "models": ("recipes.commands.models", "list the models on this computer, whoever put them there"),
+    "import": ("recipes.commands.import_model", "bring in a model from the hub, a GGUF file or a folder"),
+    "export": ("recipes.commands.export", "write a model for other programs, quantised if you like"),
+    "doctor": ("recipes.commands.doctor", "look at this machine: speed, memory, what to mend; check its numbers"),
 }
 
 
@@ -31,7 +36,7 @@ def usage() -> str:
     """What `lab --help` prints."""
     lines = ["A local LLM lab in one terminal: train, tune, chat with and see inside a transformer.", ""]
     lines += ["usage: lab COMMAND [OPTIONS]       lab COMMAND --help shows options and examples", ""]
-    for title, table in (("train", RECIPES), ("use and look", COMMANDS)):
+    for title, table in (("train and measure", RECIPES), ("use and look", COMMANDS)):
         lines += [f"{title}:"] + [f"  {name:<10} {line}" for name, (_, line) in table.items()] + [""]
     lines += ["examples:", "  lab pretrain                           the pocket model, in minutes, with live progress"]
     lines += ["  lab pretrain --data book.txt           the same from your own text"]
@@ -110,10 +115,9 @@ def _train(name: str, module: Any, args: list[str]) -> int:
                 was = getattr(recorded, field.name)
                 raise UserError(f"{flag} cannot change on --resume (it was {was}); leave it out, or start a new run")
         config = dataclasses.replace(recorded, resume=True, name=config.name)
-    module.check(config)
-    record = Run(
-        name, dataclasses.asdict(dataclasses.replace(config, name=None, resume=False)), config.name, config.resume
-    )
+    config = module.check(config) or config
+    told = dataclasses.asdict(dataclasses.replace(config, name=None, resume=False))
+    record = Run(name, told, config.name, config.resume, parent=getattr(config, "model", None))
     with record, watch(record):
         module.run(config, record)
     return 0

@@ -33,7 +33,8 @@ from lab.loss import Batch, bits_per_byte, nll
 from lab.model import SIZES, Shape, Transformer, shape_of
 from lab.run import Run
 from lab.runs import read_json, read_lines
-from lab.sample import Sampling, Stream
+from lab.sample import Sampling
+from lab.stream import Stream
 from lab.tokenizer import Tokenizer
 from recipes import pocket, recall
 
@@ -44,7 +45,9 @@ POCKET_PROMPTS = ["One day", "The capital of France is", "Question: What is 23 p
 @dataclass(frozen=True)
 class Config:
     data: str | None = None
-    """A file or folder of text; without it the pocket world."""
+    """A file or folder of text, or a hub data set (owner/name); without it the pocket world."""
+    text_column: str = "text"
+    """What holds the text in rows of .jsonl and .parquet."""
     size: Literal["pocket", "5m", "20m", "60m", "125m"] = "pocket"
     """Model size, one dial; the numbers below override single parts of it."""
     vocab_size: int | None = None
@@ -135,7 +138,7 @@ def run(config: Config, record: Run) -> None:
     """Text -> tokenizer -> windows -> steps -> exam."""
     if device.slow_blas():
         record.say(device.NO_OPENBLAS)
-    text = data.source(config.data) if config.data else pocket_source(config)
+    text = data.source(config.data, config.text_column) if config.data else pocket_source(config)
     record.note = "training the tokenizer"
     tokenizer = same_text(record, text) or data.fit(text, config.vocab_size or SIZES[config.size].vocab_size)
     record.note = "tokenising"

@@ -120,9 +120,10 @@ def _lines(record: Run, over: threading.Event, screen: Any) -> None:
     shown = ""
     while not over.wait(10 if shown else 2):
         last = record.latest
+        speed = f"loss {_number(last.get('loss'))}  {_number(last.get('tok_s'), 0)} tok/s  " if "loss" in last else ""
         line = (
             f"{record.name} {record.note or record.state}: step {record.step}/{record.total or '?'}  "
-            f"loss {_number(last.get('loss'))}  {_number(last.get('tok_s'), 0)} tok/s  left {duration(record.eta())}"
+            f"{speed}left {duration(record.eta())}"
         )
         if line != shown:
             print(line, file=screen, flush=True)

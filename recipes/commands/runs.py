@@ -21,6 +21,8 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from lab.errors import UserError
 from lab.runs import Info, checkpoints, find, inspect, read_json, read_lines, root, runs
 
+SAMPLES = 12  # shown of one run
+
 
 @dataclass(frozen=True)
 class Config:
@@ -85,7 +87,9 @@ def _one(console: Console, info: Info) -> None:
     add("made", f"git {passport.get('git')}, {passport.get('versions')}")
     add("checkpoints", ", ".join(str(int(c.name)) for c in checkpoints(info.folder)) or "none")
     add("last", ", ".join(f"{k}={_short(v)}" for k, v in last.items() if not isinstance(v, dict | list)))
-    for prompt, row in samples.items():
+    if len(samples) > SAMPLES:
+        add("samples", f"{len(samples)}, the last {SAMPLES} of them below; all: {info.folder / 'samples.jsonl'}")
+    for prompt, row in list(samples.items())[-SAMPLES:]:
         grid.add_row("sample", Text.assemble(str(prompt), (str(row.get("text", "")), "green")))
     console.print(grid)
 
