@@ -9,8 +9,13 @@ import pytest
 
 REPO = Path(__file__).resolve().parent.parent
 ALLOWED = {"lab": {"lab"}, "recipes": {"recipes", "lab"}, "tui": {"tui", "lab"}}
-FOR_TUI = ("lab.runs", "lab.run", "lab.tokenizer", "lab.chat", "lab.data", "lab.errors", "lab.explain")
-NO_MLX = (*FOR_TUI, "recipes.cli", "recipes.pocket", "tui")
+FOR_TUI = (
+    "lab.runs", "lab.run", "lab.tokenizer", "lab.chat", "lab.data", "lab.errors", "lab.explain", "lab.models", "lab.hub",
+)  # fmt: skip
+NO_MLX = (
+    *FOR_TUI, "lab.fetch", "lab.gguf", "lab.gguf_tokenizer", "lab.read", "lab.near", "lab.rules", "lab.clean",
+    "recipes.cli", "recipes.commands.doctor", "recipes.pocket", "tui",
+)  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:
