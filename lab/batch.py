@@ -13,8 +13,9 @@ import mlx.core as mx
 import numpy as np
 
 from lab.errors import UserError
-from lab.model import new_cache
+from lab.model import Transformer, new_cache
 from lab.sample import PREFILL, Sampling, draw, last_logits, own, penalised
+from lab.slots import Place, Slots
 
 Stop = Literal["end", "length", "context", "cancelled"]
 GROWTH = 64  # tokens that slots grow by
@@ -33,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """One row, whole. Forced tokens were put in, not drawn: their logp is 0 and they are never trained."""
+    """One row, whole. Forced tokens were put in, not drawn: their logp is 0, they are never trained and end nothing."""
 
     request: int  # which request
     member: int  # which of its seeds
@@ -70,7 +71,7 @@ class _Row:
         self.forced.append(forced)
         if top is not None:
             self.top.append(top)
-        if token in ends:
+        if token in ends and not forced:
             return "end"
         if len(self.ids) >= self.room:
             return self.stop
@@ -93,49 +94,14 @@ class _Prefilled:
     rows: deque[_Row]
 
 
-class _Slots:
-    """Keys and values of one layer; row i holds its tokens in slot i from position 0 on. Looks like mlx-lm's caches."""
-
-    def __init__(self, batch: "Batch"):
-        self.batch = batch
-        self.held: list[mx.array] = []  # keys and values, [B, H, room, D]
-
-    @property
-    def offset(self) -> mx.array:
-        """Positions of the rows' next tokens, int32 [B]."""
-        return self.batch.position
-
-    def make_mask(self, n: int, return_array: bool = False, window_size: int | None = None) -> mx.array | None:
-        """Which keys a row's next token sees, bool [B, 1, 1, S]; None when all rows are equally long."""
-        return self.batch.mask
-
-    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """Put the next token of every row ([B, H, 1, D]) at its place; return all that is held, [B, H, S, D]."""
-        rows = mx.arange(len(self.batch.position))
-        for held, new in zip(self.held, (keys, values), strict=True):
-            held[rows, :, self.batch.position] = new[:, :, 0]
-        width = self.batch.width
-        return self.held[0][:, :, :width], self.held[1][:, :, :width]
-
-    def arrange(self, keep: list[int], slots: int, room: int, like: list[mx.array]) -> None:
-        """New arrays of so many slots of so many tokens, the kept slots first."""
-        width, held = self.batch.width, self.held
-        self.held = [mx.zeros((slots, x.shape[1], room, x.shape[3]), x.dtype) for x in like]
-        if keep:
-            for new, old in zip(self.held, held, strict=True):
-                new[: len(keep), :, :width] = old[mx.array(keep), :, :width]
-
-    def seat(self, slot: int, prompt: list[mx.array]) -> None:
-        """Put a prompt's keys and values, [1, H, T, D] each, into a slot."""
-        for held, new in zip(self.held, prompt, strict=True):
-            held[slot, :, : new.shape[2]] = new[0]
-
-
 def _rows(number: int, asked: Request, sampling: Sampling, context: int) -> deque[_Row]:
-    """The rows of a request; UserError for an empty prompt."""
+    """The rows of a request; UserError for an empty prompt and impossible numbers."""
     if not len(asked.ids):
         raise UserError(f"prompt {number + 1} is empty; give at least one token")
-    most, left = asked.max_tokens or sampling.max_tokens, context - len(asked.ids)
+    most = sampling.max_tokens if asked.max_tokens is None else asked.max_tokens
+    if most < 1 or any(seed < 0 for seed in asked.seeds):
+        raise UserError(f"prompt {number + 1}: give at least one token to write ({most}), and no seed below 0")
+    left = context - len(asked.ids)
     stop: Stop = "length" if most <= left else "context"
     return deque(
         _Row(number, member, asked.ids, min(most, left), stop, np.random.default_rng(seed))
@@ -144,8 +110,20 @@ def _rows(number: int, asked: Request, sampling: Sampling, context: int) -> dequ
 
 
 def batchable(network: Any) -> bool:
-    """Whether every layer keeps plain keys and values (no windows, no states), so that rows can share a batch."""
-    return all(type(c).__name__ == "KVCache" for c in new_cache(network))
+    """Whether rows can share a batch: every layer keeps plain keys and values (no windows, no states), and the network
+    takes a position for each row, which is tried (mlx_lm's gpt_bigcode does not)."""
+    if isinstance(network, Transformer):
+        return True
+    if any(type(c).__name__ != "KVCache" for c in new_cache(network)):
+        return False
+    trial = Batch(network, Sampling(temp=0, max_tokens=2), frozenset(), rows=2)
+    trial.add(Request([0])), trial.add(Request([0, 0]))
+    try:
+        while trial.busy:
+            trial.step()
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 class Batch:
@@ -173,11 +151,9 @@ class Batch:
         self.finished: list[Reply] = []
         self.count = 0  # requests so far
         self.prefilled = 0  # prompt tokens that went through the network
-        self.cache = [_Slots(self) for _ in new_cache(network)]
+        self.place = Place()
+        self.cache = [Slots(self.place) for _ in new_cache(network)]
         self.room = 0  # tokens a slot holds
-        self.width = 0  # tokens of the longest row so far
-        self.position = mx.zeros(0, mx.int32)
-        self.mask: mx.array | None = None
 
     def add(self, request: Request) -> int:
         """Queue a request; returns its number. UserError for an empty prompt. One that leaves no room in the context ends
@@ -201,7 +177,7 @@ class Batch:
         gone = [row for rows in self.waiting for row in rows] + [row for group in self.ready for row in group.rows]
         for row in [row for row in (*self.live, *gone) if row.request == request]:
             if row.slot >= 0:
-                self.slots[row.slot] = None
+                self.slots[row.slot], row.slot = None, -1
             self.finished.append(row.reply("cancelled", self.top))
         self.waiting = deque(rows for rows in self.waiting if not rows or rows[0].request != request)
         self.ready = deque(group for group in self.ready if group.rows[0].request != request)
@@ -250,12 +226,13 @@ class Batch:
         """Forward passes over right-padded prompts, shortest first; padding comes after a row's tokens, so that causal
         attention never sees it."""
         chosen = sorted(chosen, key=lambda rows: len(rows[0].prompt))
+        most = 4 * PREFILL if isinstance(self.network, Transformer) else PREFILL  # others give logits of every position
         while chosen:
             some, padding = chosen[:1], 0
             for rows in chosen[1:]:
                 more = len(rows[0].prompt) - len(some[-1][0].prompt)
                 padding += more * len(some)
-                if padding > WASTE or len(rows[0].prompt) * (len(some) + 1) > 4 * PREFILL:
+                if padding > WASTE or len(rows[0].prompt) * (len(some) + 1) > most:
                     break
                 some = [*some, rows]
             chosen = chosen[len(some) :]
@@ -310,7 +287,7 @@ class Batch:
         """Draw the next token of each row from logits [len(rows), V]; rows that end with it leave."""
         drawn, said, top = _drawn(rows, logits, self.sampling, self.top)
         for i, row in enumerate(rows):
-            if row is None:
+            if row is None or row.slot < 0:  # empty, or cancelled by `after` a moment ago
                 continue
             stop = row.write(int(drawn[i]), float(said[i]), None if top is None else top[i], self.ends, self.after)
             if stop:
@@ -325,23 +302,21 @@ class Batch:
         for row in self.live:
             tokens[row.slot, 0] = row.ids[-1]
             position[row.slot] = len(row.prompt) + len(row.ids) - 1
-        self.width = int(position.max()) + 1
-        self.position = mx.array(position)
-        seen = np.arange(self.width) <= position[:, None]
-        self.mask = None if seen.all() else mx.array(seen[:, None, None])
+        width = int(position.max()) + 1
+        seen = np.arange(width) <= position[:, None]
+        self.place.position, self.place.width = mx.array(position), width
+        self.place.mask = None if seen.all() else mx.array(seen[:, None, None])
         return self.network(mx.array(tokens), cache=self.cache)[:, -1]
 
 
 def _drawn(
     rows: Sequence[_Row | None], logits: mx.array, sampling: Sampling, top: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """(ids [B], logp [B], the model's own best (id, p) [B, top, 2] or None), evaluated."""
+    """(ids [B], logp [B], the model's own best (id, p) [B, top, 2] or None)."""
     uniform = np.array([row.random.random() if row else 0.0 for row in rows])
     recent = [sampling.recent([*row.prompt, *row.ids]) if row else () for row in rows]
     ids, logp = draw(penalised(logits, recent, sampling.repetition_penalty), uniform, sampling)
-    best = own(logits, ids, top)[1:] if top else ()
-    mx.eval(ids, logp, *best)
-    return np.array(ids), np.array(logp), np.stack([np.array(b, np.float32) for b in best], -1) if best else None
+    return ids, logp, own(logits, ids, top)[1] if top else None
 
 
 def _singly(

@@ -19,7 +19,7 @@ def _keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         for parameter in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
             if hasattr(libc, "mallopt"):
-                libc.mallopt(parameter, 1 << 30)
+                libc.mallopt(parameter, 1 << 30) or libc.mallopt(parameter, 1 << 25)  # older ones take no more
 
 
 _keep_freed_memory()

@@ -8,7 +8,6 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from lab import device
 from lab.errors import UserError
 from lab.model import new_cache
 from lab.sample import PREFILL, Sampling, draw, last_logits, own, penalised
@@ -120,15 +119,12 @@ class Stream:
             logits = penalised(raw, [sampling.recent(everything)], sampling.repetition_penalty)
             ids, logp = draw(logits, random.random(1), sampling)
             if sampling.plain and not top:  # nothing to compute twice
-                mx.eval(ids, logp)
-                return int(device.number(ids)), device.number(logp), math.exp(device.number(logp)), ()
-            p, best, chances = own(raw, ids, top)
-            mx.eval(ids, logp, p, best, chances)
+                return int(ids[0]), float(logp[0]), math.exp(logp[0]), ()
+            p, best = own(raw, ids, top)
         except BaseException:
             self._forget()
             raise
-        said = tuple(zip(np.array(best)[0].tolist(), np.array(chances)[0].tolist(), strict=True))
-        return int(device.number(ids)), device.number(logp), device.number(p), said
+        return int(ids[0]), float(logp[0]), float(p[0]), tuple((int(i), float(q)) for i, q in best[0])
 
 
 class _Stops:

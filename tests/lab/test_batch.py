@@ -130,6 +130,27 @@ def test_forced_tokens_are_put_in_and_marked(tiny, tokenizer) -> None:
         assert np.abs(logp - reply.logp)[~reply.forced].max() <= 2e-5
 
 
+def test_a_forced_end_ends_nothing(tiny, tokenizer) -> None:
+    end = tokenizer.end
+    reply = run(
+        tiny, [Request([5], (1,))], ends=tokenizer.ends, after=lambda r, ids: [end, 7] if len(ids) == 2 else []
+    )[0, 0]
+    assert reply.ids[2:4].tolist() == [end, 7]
+    assert reply.forced[2:4].all()
+    assert len(reply.ids) > 4
+
+
+def test_a_row_may_be_cancelled_by_what_it_says(tiny, tokenizer) -> None:
+    batch = Batch(tiny, HOT, NONE, rows=3)
+    batch.after = lambda request, ids: batch.cancel(1) or [] if len(ids) == 5 and request == 0 else []
+    for seed in range(3):
+        batch.add(Request([5], (seed,)))
+    replies = []
+    while batch.busy:
+        replies += batch.step()
+    assert sorted((r.request, r.stop) for r in replies) == [(0, "length"), (1, "cancelled"), (2, "length")]
+
+
 def test_alternatives_are_the_models_own(tiny, tokenizer) -> None:
     prompt = prompts(tokenizer)[0]
     reply = run(tiny, [Request(prompt, (1,))], Sampling(temp=0.5, max_tokens=5), top=4)[0, 0]
@@ -162,6 +183,9 @@ def test_cancel_ends_a_request_wherever_it_is(tiny, tokenizer) -> None:
 def test_no_prompt_and_no_room(tiny, tokenizer) -> None:
     with pytest.raises(UserError, match="prompt 2 is empty"):
         list(sample(tiny, [Request([5]), Request([])], HOT, NONE))
+    for bad in (Request([5], max_tokens=0), Request([5], (-1,))):
+        with pytest.raises(UserError, match="prompt 1: give"):
+            list(sample(tiny, [bad], HOT, NONE))
     long, fits = [5] * 40, [5] * 30
     replies = run(tiny, [Request(long), Request(fits)], context=40)
     assert (replies[0, 0].stop, len(replies[0, 0].ids)) == ("context", 0)
@@ -177,7 +201,7 @@ def test_closing_the_iterator_stops_the_work(tiny, tokenizer) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3_text"])
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_bigcode", "gemma3_text"])
 def test_models_of_mlx_lm_sample_too(tmp_path, tokenizer, kind) -> None:
     """Plain caches share a batch; sliding windows run one row at a time. Both equal a full forward pass."""
     import importlib
@@ -190,13 +214,15 @@ def test_models_of_mlx_lm_sample_too(tmp_path, tokenizer, kind) -> None:
         "llama": {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "num_attention_heads": 2,
                   "rms_norm_eps": 1e-5, "tie_word_embeddings": True},
         "gpt2": {"n_ctx": 256, "n_embd": 32, "n_head": 2, "n_layer": 2, "n_positions": 256, "layer_norm_epsilon": 1e-5},
+        "gpt_bigcode": {"n_embd": 32, "n_layer": 2, "n_inner": 64, "n_head": 2, "n_positions": 256,
+                        "layer_norm_epsilon": 1e-5},
         "gemma3_text": {"hidden_size": 32, "num_hidden_layers": 4, "intermediate_size": 48, "num_attention_heads": 2,
                         "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8, "sliding_window_pattern": 2},
     }  # fmt: skip
     mx.random.seed(0)
     network = module.Model(module.ModelArgs.from_dict(common | configs[kind]))
     mx.eval(network.parameters())
-    assert batchable(network) == (kind != "gemma3_text")
+    assert batchable(network) == (kind in ("llama", "gpt2"))
     asked = [Request(p, (i,)) for i, p in enumerate(prompts(tokenizer))]
     for (i, _), reply in run(network, asked, rows=4).items():
         ids = mx.array([[*asked[i].ids, *reply.ids.tolist()]])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lab.errors import UserError
-from lab.sample import Sampling, distribution
+from lab.sample import Sampling, distribution, draw
 
 
 def probabilities(logits: list[float], recent: tuple[int, ...] = (), **options) -> np.ndarray:
@@ -46,3 +46,28 @@ def test_a_temperature_too_small_to_divide_by_is_zero() -> None:
     for temp in (1e-42, 1e-30, 1e-5):
         assert np.array_equal(probabilities(LOGITS, temp=temp), [1, 0, 0, 0, 0])
     assert np.allclose(probabilities([80.0, 79.9, -80.0], temp=1e-4), [1, 0, 0])
+
+
+def test_every_token_of_a_large_vocabulary_can_be_drawn() -> None:
+    """One sum in fp32 over 50,000 tokens passes over most of a flat tail."""
+    V, best = 50_000, 100
+    p = np.full(V, 0.0002 / (V - best))
+    p[:best] = 0.9998 / best
+    logits = mx.array(np.log(p)[None].repeat(64, 0))
+    reach = np.cumsum(p)
+    goal = np.random.default_rng(0).uniform(reach[best], 1, (40, 64))  # only where the tail is
+    for row in goal:
+        ids, logp = draw(logits, row, Sampling(temp=1.0))
+        want = np.searchsorted(reach, row)
+        assert np.abs(ids - want).max() <= V * 0.01  # of the tail; the masses themselves are fp32
+        assert np.allclose(logp, np.log(p[ids]), atol=1e-4)
+    drawn = np.concatenate([draw(logits, row, Sampling(temp=1.0))[0] for row in goal])
+    assert len(set(drawn.tolist())) > 2300  # of 2,560; birthdays alone leave 2,495
+
+
+def test_a_token_without_mass_is_never_drawn() -> None:
+    logits = mx.array([[-np.inf, 3.0, -np.inf, 1.0, -np.inf]] * 4)
+    for uniform in (0.0, 0.5, 1 - 2**-53):
+        ids, logp = draw(logits, np.full(4, uniform), Sampling(temp=1.0))
+        assert set(ids.tolist()) <= {1, 3}
+        assert np.isfinite(logp).all()
