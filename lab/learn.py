@@ -23,7 +23,7 @@ from lab.loss import Batch, Loss
 # AdamW's rates beside Muon's. Input embeddings want a high one, the output matrix does not: on the pocket facts alone, one
 # pass in batches of 2,048 tokens, recall of what is told 100 times was .45 at a share of 0.25, .71 at 0.5 and 1.00 at 2
 # (embeddings begun at 0.01). Begun at 0.3, on the whole pocket world, held-out bits per byte were .870 at 2 and .839 at 4
-# (one seed, a little more arithmetic in the second).
+# (one run each, a little more arithmetic in the second).
 EMBEDDING_SHARE, OTHER_SHARE = 4.0, 0.25
 
 

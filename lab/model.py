@@ -217,7 +217,7 @@ class Transformer(nn.Module):
         gpt.py), embeddings std 0.3. The output matrix is zero, or where it is the embedding, the last norm is small: the
         first logits are near zero and the first loss is ln(vocab). Embeddings begun near zero are soon all alike, because
         tokens of one role get one gradient, and then nothing in the prompt can be told apart and copied: from eight
-        examples the pocket model takes an unseen rule in .49 of cases begun at 0.3, in .17 begun at 0.1."""
+        examples the pocket model takes an unseen rule in .47 of cases begun at 0.3, in .17 begun at 0.1 (one run each)."""
         device.seed(seed)
         new = []
         for key, value in device.flat(self.parameters()):

@@ -3,12 +3,12 @@
 Without --data the text is the pocket world, a small generated internet, and the run ends with an exam: which facts
 were seen how often, and which of them are known. With --data it is your own text (txt, md, jsonl {"text"}, .gz).
 
-Expected, pocket preset (1.25M parameters, one pass of 1,636 steps, 12.4 CPU-minutes of one busy core, one seed): first loss
-7.34 = ln V, held-out bits per byte 0.74; facts told 100, 30, 10, 3, 1, 0 times are recalled .99, .90, .52, .18, .09, .10
-(guessing .08); two-digit sums never shown: + 0.45, - 0.28.
+Expected, pocket preset (1.25M parameters, one pass of 1,862 steps, 10 CPU-minutes on one core, one seed): first loss
+7.34 = ln V, held-out bits per byte 0.84; facts told 100, 30, 10, 3, 1, 0 times are recalled .98, .86, .42, .16, .05, .07
+(guessing .08); two-digit sums never shown: + 0.48, - 0.53.
 
 Examples:
-  lab pretrain                                   the pocket world, about 12 minutes of one core
+  lab pretrain                                   the pocket world, about 10 minutes of one core
   lab pretrain --data books/ --size 5m           your own text; train.txt and valid.txt, or any files
   lab pretrain --iters 200 --name try            a short one
   lab pretrain --name try --resume               go on after Ctrl-C, kill or a power cut
