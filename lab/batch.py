@@ -7,6 +7,7 @@ of its own, and no row sees another's keys. A prompt that several rows share is 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Literal
 
 import mlx.core as mx
@@ -85,7 +86,7 @@ class _Row:
         return Reply(self.request, self.member, ids, logp, np.array(self.forced, bool), stop, said)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Prefilled:
     """A request after its prompt's forward pass: keys and values of each layer [1, H, T, D], the last logits [V]."""
 
@@ -186,7 +187,8 @@ class Batch:
         """Seat what waits, one token for every row; the replies that are whole now."""
         self._fill()
         if self.live:
-            self._take(list(self.slots), self._forward())
+            logits = self._forward()  # first: it may arrange the slots anew
+            self._take(list(self.slots), logits)
         done, self.finished = self.finished, []
         return done
 
@@ -263,11 +265,15 @@ class Batch:
         """Put rows into free slots; into new arrays where there are too few of them, or too short ones."""
         if len(self.slots) - len(self.live) < len(coming) or any(len(row.prompt) >= self.room for row, _ in coming):
             self._arrange([row for row, _ in coming], coming[0][1].layers)
-        free = [i for i, row in enumerate(self.slots) if row is None]
-        for slot, (row, group) in zip(free, coming, strict=False):
-            row.slot, self.slots[slot] = slot, row
+        free = iter([i for i, row in enumerate(self.slots) if row is None])
+        for group, members in groupby(coming, key=lambda pair: pair[1]):
+            slots = []
+            for row, _ in members:
+                row.slot = next(free)
+                self.slots[row.slot] = row
+                slots.append(row.slot)
             for layer, prompt in zip(self.cache, group.layers, strict=True):
-                layer.seat(slot, prompt)
+                layer.seat(slots, prompt)
 
     def _arrange(self, coming: Sequence[_Row] = (), like: list[list[mx.array]] | None = None) -> None:
         """New arrays: slots for the live rows, in their order, and for those that come, long enough for what comes next."""

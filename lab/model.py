@@ -128,12 +128,14 @@ class Attention(nn.Module):
         if "q_norm" in self:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = q.transpose(0, 2, 1, 3), k.transpose(0, 2, 1, 3)
-        if cache is None:
-            q, k = self.rope(q), self.rope(k)
+        offset = cache.offset if cache is not None else 0
+        if T == 1:  # one call for both: on the CPU it is a dozen small operations, a tenth of the time of a token
+            q, k = mx.split(self.rope(mx.concatenate([q, k], 1), offset=offset), [self.n_heads], 1)
         else:
-            q, k = self.rope(q, offset=cache.offset), self.rope(k, offset=cache.offset)
+            q, k = self.rope(q, offset=offset), self.rope(k, offset=offset)
+        if cache is not None:
             k, v = cache.update_and_fetch(k, v)
-        if mask == "causal" and cache is None and cpu.serves(q):
+        if mask == "causal" and k.shape[2] == T and cpu.serves(q):  # nothing cached before
             y = cpu.causal_attention(q, k, v, self.scale)
         else:
             y = mx.fast.scaled_dot_product_attention(q, k, v, scale=self.scale, mask=mask)

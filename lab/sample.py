@@ -104,12 +104,13 @@ def draw(logits: mx.array, uniform: np.ndarray, sampling: Sampling) -> tuple[np.
     if spare := -mass.shape[1] % BLOCK:
         mass = mx.pad(mass, [(0, 0), (0, spare)])
     mass = mass.reshape(len(mass), -1, BLOCK)
-    blocks = np.array(mass.sum(-1)).astype(np.float64)
-    total = blocks.sum(-1)
+    host = np.array(mass) if device.on_cpu() else None  # an accelerator sends its sums and one block a row
+    blocks = (np.array(mass.sum(-1)) if host is None else host.sum(-1)).astype(np.float64)
+    total, rows = blocks.sum(-1), np.arange(len(blocks))
     block, left = _inverse(blocks, uniform * total)
-    inside = np.array(mx.take_along_axis(mass, mx.array(block)[:, None, None], 1)[:, 0]).astype(np.float64)
-    place, _ = _inverse(inside, left)
-    logp = np.log(inside[np.arange(len(place)), place] / total)
+    inside = np.array(mass[mx.array(rows), mx.array(block)]) if host is None else host[rows, block]
+    place, _ = _inverse(inside.astype(np.float64), left)
+    logp = np.log(inside[rows, place] / total)
     return (block * BLOCK + place).astype(np.int32), logp.astype(np.float32)
 
 

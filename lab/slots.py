@@ -1,6 +1,7 @@
 """Keys and values of a batch of rows of unequal length."""
 
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import mlx.core as mx
 
@@ -46,7 +47,9 @@ class Slots:
             for new, old in zip(self.held, held, strict=True):
                 new[: len(keep), :, :width] = old[mx.array(keep), :, :width]
 
-    def seat(self, slot: int, prompt: list[mx.array]) -> None:
-        """Put a prompt's keys and values, [1, H, T, D] each, into a slot."""
-        for held, new in zip(self.held, prompt, strict=True):
-            held[slot, :, : new.shape[2]] = new[0]
+    def seat(self, slots: list[int], prompt: list[mx.array]) -> None:
+        """Put a prompt's keys and values, [1, H, T, D] each, into slots, those beside each other at once."""
+        for _, run in groupby(enumerate(slots), key=lambda pair: pair[1] - pair[0]):
+            beside = [slot for _, slot in run]
+            for held, new in zip(self.held, prompt, strict=True):
+                held[beside[0] : beside[-1] + 1, :, : new.shape[2]] = new

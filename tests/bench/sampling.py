@@ -55,7 +55,11 @@ def compare(name: str, ours: Callable[[], int], theirs: Callable[[], int], repea
     """Median tokens a CPU-second of both, measured in turns after one warm-up of each."""
     ours()
     theirs()
-    pairs = [(cpu(ours), cpu(theirs)) for _ in range(repeats)]
+    pairs = []
+    for turn in range(repeats):  # who goes first changes
+        first, second = (ours, theirs) if turn % 2 else (theirs, ours)
+        speeds = cpu(first), cpu(second)
+        pairs.append(speeds if turn % 2 else speeds[::-1])
     mine, peer = (statistics.median(side) for side in zip(*pairs, strict=True))
     ratios = [round(a / b, 3) for a, b in pairs]
     ratio = statistics.median(ratios)  # of pairs: the load of a shared machine changes between them

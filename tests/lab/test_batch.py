@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lab.batch import Batch, Reply, Request, sample
+from lab.batch import GROWTH, Batch, Reply, Request, sample
 from lab.errors import UserError
 from lab.loss import cross_entropy
 from lab.sample import Sampling
@@ -100,6 +100,14 @@ def test_finished_rows_leave_and_waiting_ones_come(tiny, tokenizer) -> None:
     assert max(widths) <= 8
     live = sum(len(r.ids) - 1 for r in watched.values())
     assert sum(widths) <= 1.3 * live  # slots computed against tokens needed
+
+
+def test_slots_grow_while_one_of_them_is_empty(tiny) -> None:
+    """One row of eight ends early; no other waits, and an eighth is too little to drop before the slots are full."""
+    asked = [Request([5, 6, 7 + i], (i,), 5 if i == 3 else 3 * GROWTH) for i in range(8)]
+    replies = run(tiny, asked, rows=8)
+    assert [len(replies[i, 0].ids) for i in range(8)] == [5 if i == 3 else 3 * GROWTH for i in range(8)]
+    same(replies[7, 0], run(tiny, asked[7:])[0, 0])
 
 
 def test_the_terminal_token_is_kept(tiny, tokenizer) -> None:
