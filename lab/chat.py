@@ -5,6 +5,8 @@ roles as ids; a hub model follows its own chat template, whose pieces alone may 
 
 A template may trim a message, cut thoughts out of it or quote it as JSON, so messages go through it as they are, but
 for the special tokens they spell: each of those travels as a single private-use character and is text again after.
+A template that makes a special out of something else (it lowers letters, or cuts out the middle of "<|im_\\nend|>") is
+caught by a second rendering, of messages that spell nothing.
 """
 
 import datetime
@@ -18,6 +20,7 @@ from lab.tokenizer import Tokenizer
 from lab.vocabulary import HuggingFace
 
 ROLES = ("system", "user", "assistant")
+BLANK = "\U0010fffd"  # the last character of private use
 
 
 class Message(TypedDict):
@@ -54,8 +57,13 @@ def _hub(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     core = tokenizer.core
     assert isinstance(core, HuggingFace)
     stand_ins = _stand_ins(core, messages)
-    text = _render(tokenizer, [_disguised(core, message, stand_ins) for message in messages])
+    disguised = [_disguised(core, message, stand_ins) for message in messages]
+    text, bare = _render(tokenizer, disguised, [_blank(core, message) for message in disguised])
     parts = _split(core, text)
+    if parts[1::2] != _split(core, bare)[1::2]:
+        raise UserError(
+            f"{tokenizer.name}: its chat template turns what a message says into special tokens; say it in other words"
+        )
     if not any(char in text for char in stand_ins.values()):
         # As the model was trained: the whole text at once. A normaliser might find a special that nobody spelt.
         ids = tokenizer.encode_template(text)
@@ -85,12 +93,22 @@ def _disguised(core: HuggingFace, message: Message, stand_ins: dict[str, str]) -
     return {"role": message["role"], "content": content}
 
 
-def _split(core: HuggingFace, text: str) -> list[str]:
-    """Text, special token, text, ..., special token, text; white space that a token swallows is gone."""
-    if not core.special:
-        return [text]
+def _blank(core: HuggingFace, message: Message) -> Message:
+    """The message as long, with the same white space and special tokens, and nothing else of which one could be made."""
+    parts = _cut(core, message["content"])
+    parts[::2] = [re.sub(r"\S", BLANK, part) for part in parts[::2]]
+    return {"role": message["role"], "content": "".join(parts)}
+
+
+def _cut(core: HuggingFace, text: str) -> list[str]:
+    """Text, special token, text, ..., special token, text."""
     names = sorted(core.special, key=len, reverse=True)
-    parts = re.split("(" + "|".join(map(re.escape, names)) + ")", text)
+    return re.split("(" + "|".join(map(re.escape, names)) + ")", text) if names else [text]
+
+
+def _split(core: HuggingFace, text: str) -> list[str]:
+    """`_cut`, without the white space that a token swallows."""
+    parts = _cut(core, text)
     for i in range(1, len(parts), 2):
         left, right = core.strips.get(parts[i], (False, False))
         parts[i - 1] = parts[i - 1].rstrip() if left else parts[i - 1]
@@ -98,8 +116,8 @@ def _split(core: HuggingFace, text: str) -> list[str]:
     return parts
 
 
-def _render(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
-    """The template's text, by the environment of transformers (trim_blocks, lstrip_blocks, loop controls,
+def _render(tokenizer: Tokenizer, *talks: Sequence[Message]) -> list[str]:
+    """The template's text for each talk, by the environment of transformers (trim_blocks, lstrip_blocks, loop controls,
     `raise_exception`, `strftime_now`, `tojson`, `{% generation %}`), sandboxed: a template is foreign code."""
     from jinja2 import TemplateError, nodes  # 60 ms: only for hub templates
     from jinja2.ext import Extension
@@ -126,9 +144,10 @@ def _render(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
     )
     env.globals.update(raise_exception=refuse, strftime_now=lambda form: datetime.datetime.now().strftime(form))
     env.filters["tojson"] = to_json
-    given = {"messages": [dict(m) for m in messages], "tools": None, "documents": None, "add_generation_prompt": True}
+    given = {"tools": None, "documents": None, "add_generation_prompt": True, **dict(_names(tokenizer))}
     try:
-        return env.from_string(tokenizer.chat_template or "").render(**given, **dict(_names(tokenizer)))
+        template = env.from_string(tokenizer.chat_template or "")
+        return [template.render(messages=[dict(m) for m in messages], **given) for messages in talks]
     except Exception as error:  # a template can raise anything
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{tokenizer.name}: its chat template refuses these messages: {reason}") from error

@@ -1,17 +1,16 @@
 """A model from anywhere as a folder of ours, and as a smaller, quantised one."""
 
 import contextlib
+import glob
 import io
 import os
 import shutil
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import mlx.core as mx
 
-from lab import device, gguf, hub, weights
+from lab import dequantise, device, gguf, hub, weights
 from lab.errors import UserError
 from lab.runs import read_json
 
@@ -25,33 +24,65 @@ KEPT = (
 @contextlib.contextmanager
 def aside(target: Path, replace: bool = False) -> Iterator[Path]:
     """A fresh folder beside `target`, renamed to it when the block ends well and removed when it does not. UserError
-    where `target` exists already, unless it is to be replaced."""
-    if target.exists() and not replace:
-        raise UserError(f"{target} is there already; remove it, or name another")
+    where `target` exists, before or after the block, unless it is to be replaced."""
     path, older = (target.with_name(f".{target.name}.{os.getpid()}.{what}") for what in ("tmp", "older"))
+    new = [folder for folder in target.parents if not folder.exists()]
+    _free(target, replace)
+    _sweep(target)
     try:
-        path.mkdir(parents=True)
+        with _writable(target):
+            path.mkdir(parents=True)
         yield path
-        if target.exists():
-            os.rename(target, older)
-        os.rename(path, target)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise UserError(f"{target}: cannot be written ({why}); free some space or name another") from error
+        _free(target, replace)
+        with _writable(target):
+            try:
+                if target.exists():
+                    os.rename(target, older)
+                os.rename(path, target)
+            except BaseException:
+                if older.exists() and not target.exists():
+                    os.rename(older, target)
+                raise
+        shutil.rmtree(older, ignore_errors=True)
     finally:
         shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(older, ignore_errors=True)
+        for folder in new:
+            with contextlib.suppress(OSError):  # not empty: all went well
+                folder.rmdir()
+
+
+def _free(target: Path, replace: bool) -> None:
+    if target.exists() and not replace:
+        raise UserError(f"{target} is there already; remove it, or name another")
+
+
+@contextlib.contextmanager
+def _writable(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror}); free some space or name another") from error
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a killed process left half made under this name."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        with contextlib.suppress(ValueError, PermissionError):  # another's file; another user's process
+            try:
+                os.kill(int(left.name.split(".")[-2]), 0)
+            except ProcessLookupError:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def write(model: str, folder: Path, dtype: str | None = None) -> None:
     """Write the model (anything that `lab.weights.load` takes) into `folder` as config, tokenizer and one safetensors
     file. `dtype` casts the weights; without it they stay as they are, and block types of a GGUF become bfloat16."""
-    path = weights.find_gguf(model)
+    path = hub.find_gguf(model)
     if path is not None:
         header = gguf.read(path)
         plain = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
         into = dtype or plain.get(header.kind, "bfloat16")
-        loaded = weights.load(path, into)
+        loaded = weights.load_gguf(header, into)
         weights.save(folder, loaded.network, loaded.tokenizer, weights.DTYPES[into])
         return
     weights.load(model, lazy=True)  # all checks, nothing read
@@ -60,7 +91,8 @@ def write(model: str, folder: Path, dtype: str | None = None) -> None:
     config = weights.read_config(source)
     if dtype:
         want = weights.DTYPES[dtype]
-        arrays = {k: v.astype(want) if mx.issubdtype(v.dtype, mx.floating) else v for k, v in arrays.items()}
+        for name in [k for k, v in arrays.items() if mx.issubdtype(v.dtype, mx.floating)]:
+            arrays[name] = dequantise.cast(arrays[name], want, f"{model}: {name}")
         config |= {"torch_dtype": dtype} | ({"dtype": dtype} if "dtype" in config else {})
     for name in KEPT:
         if (source / name).is_file():
@@ -100,25 +132,6 @@ def surprise(model: weights.Model, text: str) -> tuple[mx.array, float]:
     nats = -mx.take_along_axis(logp[:-1], ids[0, 1:, None], axis=-1).mean()
     mx.eval(logp, nats)
     return logp, device.number(nats)
-
-
-@contextlib.contextmanager
-def busy(what: str) -> Iterator[None]:
-    """A sign of life on stderr while one long call runs: a spinner on a terminal, elsewhere a line after two seconds."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with console.status(what):
-            yield
-        return
-    timer = threading.Timer(2, lambda: print(f"{what} ...", file=sys.stderr, flush=True))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def size_of(folder: Path) -> int:

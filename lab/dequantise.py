@@ -5,8 +5,8 @@ package, an extra. The formulas are those of ggml's reference code (`dequantize_
 https://github.com/ggml-org/ggml).
 """
 
+import contextlib
 import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from lab import display
 from lab.errors import UserError
-from lab.gguf import Header, Tensor, mapped, our_name
-
-SIMPLE = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0")
+from lab.gguf import SIMPLE, Header, Tensor, mapped, our_name
 
 
 def arrays(header: Header, dtype: mx.Dtype) -> Iterator[tuple[str, mx.array]]:
@@ -27,25 +26,37 @@ def arrays(header: Header, dtype: mx.Dtype) -> Iterator[tuple[str, mx.array]]:
     package = _package(header.path, slow) if slow else None
     heads = int(header.get("attention.head_count"))
     groups = int(header.get("attention.head_count_kv", heads))
-    work = sum(math.prod(t.shape) for t in header.tensors.values() if t.kind in slow)
-    with mapped(header.path) as data, _progress(header.path, work) as advance:
+    work, done = sum(math.prod(t.shape) for t in header.tensors.values() if t.kind in slow), 0
+    # numpy unpacks some ten million weights a second
+    shown = display.bar(header.path.name, "unpacking", work, "M weights") if work > 50_000_000 else None
+    with mapped(header.path) as data, shown or contextlib.nullcontext(lambda done: None) as show:
         for name, tensor in header.tensors.items():
             place = our_name(name)
             assert place is not None  # lab.gguf.config has looked
-            raw = np.frombuffer(data, np.uint8, tensor.size, tensor.begin)
+            # A copy: the map cannot be closed while anything looks into it, and an error's traceback does.
+            raw = np.frombuffer(data[tensor.begin : tensor.begin + tensor.size], np.uint8)
             if tensor.kind in slow:
-                value = _through(package, raw, tensor)
-                advance(math.prod(tensor.shape))
+                value = _through(package, header.path, raw, tensor)
+                done += math.prod(tensor.shape)
+                show(done)
             else:
                 value = unpack(mx.array(raw), tensor)
-            del raw  # the map cannot be closed while anything looks into it
             if header.architecture == "llama" and ".attn_q." in name:
                 value = unpermute(value, heads)
             elif header.architecture == "llama" and ".attn_k." in name:
                 value = unpermute(value, groups)
-            value = value.astype(dtype)
+            value = cast(value, dtype, f"{header.path}: {name}")
             mx.eval(value)
             yield place, value
+
+
+def cast(value: mx.array, dtype: mx.Dtype, what: str) -> mx.array:
+    """The weights in `dtype`. UserError where a finite one becomes infinite there: float16 ends at 65504."""
+    after = value.astype(dtype)
+    if dtype not in (mx.float32, value.dtype) and (mx.isfinite(value) & ~mx.isfinite(after)).any():
+        kind = str(dtype).removeprefix("mlx.core.")
+        raise UserError(f"{what}: holds weights too large for {kind}; take another --dtype, bfloat16 or float32")
+    return after
 
 
 def unpack(raw: mx.array, tensor: Tensor) -> mx.array:
@@ -93,38 +104,10 @@ def _package(path: Path, kinds: list[str]) -> Any:
     return gguf
 
 
-def _through(package: Any, raw: np.ndarray, tensor: Tensor) -> mx.array:
-    kind = package.GGMLQuantizationType[tensor.kind]
+def _through(package: Any, path: Path, raw: np.ndarray, tensor: Tensor) -> mx.array:
     try:
+        kind = package.GGMLQuantizationType[tensor.kind]
         flat = package.quants.dequantize(raw.reshape(-1, package.GGML_QUANT_SIZES[kind][1]), kind)
     except (NotImplementedError, KeyError) as error:
-        raise UserError(f"weights of type {tensor.kind} cannot be unpacked; take another quantisation") from error
+        raise UserError(f"{path}: {tensor.kind} weights cannot be unpacked; take another quantisation") from error
     return mx.array(flat.astype(np.float32)).reshape(tensor.shape)
-
-
-class _Progress:
-    """A bar on a terminal, nothing elsewhere; for the types that numpy unpacks at some ten million weights a second."""
-
-    def __init__(self, path: Path, work: int):
-        self.bar: Any = None
-        if work > 50_000_000:
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self.bar = Progress(console=Console(stderr=True), transient=True)
-            self.task = self.bar.add_task(f"unpacking {path.name}", total=work)
-            if not self.bar.console.is_terminal:
-                print(f"unpacking {path.name}: {work / 1e6:.0f}M weights", file=sys.stderr)
-
-    def __enter__(self) -> Any:
-        if self.bar is not None and self.bar.console.is_terminal:
-            self.bar.start()
-            return lambda count: self.bar.advance(self.task, count)
-        return lambda count: None
-
-    def __exit__(self, *args: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-
-_progress = _Progress

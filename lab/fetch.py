@@ -49,7 +49,10 @@ def _fetch(repo: str, kind: Kind, revision: str | None, allow: list[str] | None)
         # Asked not to ask (HF_HUB_OFFLINE), nothing needs to be said.
         quiet = type(failure).__name__ == "OfflineModeIsEnabled"
         return {"path": path} | ({} if quiet else {"note": f"using the cached copy ({_reason(failure)})"})
-    sizes = {f.rfilename: f.size or 0 for f in getattr(info, "siblings", None) or []}
+    sizes = {f.rfilename: f.size for f in getattr(info, "siblings", None) or []}  # None where the hub does not say
+    for name in (*sizes, str(info.sha)):  # a path out of the cache would reach files that are not ours
+        if os.path.isabs(name) or ".." in name.split("/"):
+            raise UserError(f"{repo}: its listing names {name}, which is no file of a repository; take another one")
     names = list(filter_repo_objects(sizes, allow_patterns=wanted, ignore_patterns=ignored))
     if kind == "model" and allow is None and not any(name.endswith(".safetensors") for name in names):
         raise UserError(_no_weights(repo, list(sizes)))
@@ -61,12 +64,13 @@ def _fetch(repo: str, kind: Kind, revision: str | None, allow: list[str] | None)
     missing = []
     for name in names:
         file = folder / name
-        if file.exists() and file.stat().st_size != sizes[name]:  # cut by a crash: take it anew
-            file.resolve().unlink(missing_ok=True)
+        if file.exists() and sizes[name] not in (None, file.stat().st_size):  # cut by a crash: take it anew
+            if store.resolve() in (blob := file.resolve()).parents:
+                blob.unlink(missing_ok=True)
             file.unlink(missing_ok=True)
         if not file.exists():
             missing.append(name)
-    total = sum(sizes[name] for name in missing)
+    total = sum(sizes[name] or 0 for name in missing)
     free = shutil.disk_usage(next(p for p in (store, *store.parents) if p.exists())).free
     if total > free:
         raise UserError(
@@ -122,8 +126,8 @@ def _explain(error: Exception, repo: str, kind: Kind, revision: str | None) -> s
         return f"{repo}: not a hub id; write owner/name or owner/name@revision"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
         return f"{repo}: the disk of {cache()} is full; free some space, or set HF_HOME to a folder on a larger one"
-    if isinstance(error, PermissionError):
-        return f"{error.filename or cache()}: {error.strerror}; set HF_HOME to a folder you may write to"
+    if isinstance(error, OSError) and error.errno and error.filename:
+        return f"{error.filename}: {error.strerror}; set HF_HOME to a folder you may write to"
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         return (

@@ -28,7 +28,9 @@ TYPES = {
     39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36),
 }  # fmt: skip
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+SIMPLE = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0")  # the lab unpacks these; the rest takes the `gguf` package
 STRING, ARRAY = 8, 9
+NONSENSE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)  # what a broken header's values raise
 FEW = 64  # longer arrays are skipped where only a glance is asked for
 
 # Our names of llama.cpp's tensors.
@@ -134,12 +136,23 @@ class _Reader:
 def mapped(path: Path) -> Iterator["mmap.mmap"]:
     """The file's bytes, read as they are touched. UserError when it cannot be opened."""
     try:
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield data
+        with open(path, "rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except ValueError:
         raise UserError(f"{path}: an empty file; copy or download it again") from None
+    with data:
+        yield data
+
+
+@contextmanager
+def sound(path: Path) -> Iterator[None]:
+    """UserError where a value of the header is of a type, or a size, that nothing can be made of."""
+    try:
+        yield
+    except NONSENSE as error:
+        raise UserError(f"{path}: a value in its header makes no sense ({error}); copy or download it again") from error
 
 
 def read(path: Path, glance: bool = False) -> Header:
@@ -166,7 +179,7 @@ def read(path: Path, glance: bool = False) -> Header:
                 found.append((name, dims, reader.number("I"), reader.number("Q")))
             grain = int(meta.get("general.alignment", 32))
             base, size = -(-reader.at // grain) * grain, len(data)
-        except (struct.error, KeyError, OverflowError, MemoryError, ZeroDivisionError, RecursionError) as error:
+        except (struct.error, MemoryError, RecursionError, *NONSENSE) as error:
             raise UserError(f"{path}: its header is broken or cut ({type(error).__name__}); {broken}") from None
     tensors = {name: _place(path, name, dims, number, base + offset) for name, dims, number, offset in found}
     want = max((t.begin + t.size for t in tensors.values()), default=base)
@@ -195,6 +208,11 @@ def our_name(name: str) -> str | None:
 
 def config(header: Header) -> dict[str, Any]:
     """config.json of the model in the words of transformers. UserError for a model that our class cannot run."""
+    with sound(header.path):
+        return _config(header)
+
+
+def _config(header: Header) -> dict[str, Any]:
     kind, path = header.architecture, header.path
     other = "take its safetensors folder from the hub, which runs through mlx_lm"
     if kind not in ("llama", "qwen3"):
@@ -229,6 +247,8 @@ def config(header: Header) -> dict[str, Any]:
         }
     except (TypeError, ValueError, ZeroDivisionError, KeyError) as error:
         raise UserError(f"{path}: a number of the model is missing in its header; copy or download it again") from error
+    if wrong := next((f"{name} {value}" for name, value in numbers.items() if not value > 0), None):
+        raise UserError(f"{path}: its header says {wrong}, which must be above zero; copy or download it again")
     groups = numbers["num_key_value_heads"]
     for name, rows in (("q", heads), ("k", groups), ("v", groups)):
         if any(

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from lab.errors import UserError
-from lab.gguf import Header
+from lab.gguf import Header, sound
 
 UNKNOWN, CONTROL, USER_DEFINED, BYTE = 2, 3, 4, 6  # tokenizer.ggml.token_type
 _CONTRACTIONS, _REST = "(?i:'s|'t|'re|'ve|'m|'ll|'d)", r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -48,6 +48,11 @@ WHOLE_FIRST = ("llama-bpe",)  # a word that is a piece is that piece, whatever i
 
 def files(header: Header) -> dict[str, bytes]:
     """tokenizer.json and tokenizer_config.json (with the chat template), generation_config.json, by name."""
+    with sound(header.path):
+        return _files(header)
+
+
+def _files(header: Header) -> dict[str, bytes]:
     kind, path = header.meta.get("tokenizer.ggml.model"), header.path
     tokens = header.meta.get("tokenizer.ggml.tokens")
     types = header.meta.get("tokenizer.ggml.token_type") or [1] * len(tokens or ())

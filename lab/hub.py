@@ -8,28 +8,32 @@ warnings and its progress bars stay out of ours.
 
 import contextlib
 import fcntl
+import glob
 import json
 import os
 import re
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from lab import display, gguf
 from lab.errors import UserError, expand
 from lab.runs import find
 
 Kind = Literal["model", "dataset"]
 ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?", re.ASCII)
 # What a model needs. The lab reads safetensors and JSON only, so nothing that could hold code is even downloaded.
-MODEL_FILES = ("*.safetensors", "*.json", "tokenizer.model", "*.jinja", "*.txt")
+MODEL_FILES = ("*.safetensors", "*.json", "tokenizer.model", "*.jinja", "*.txt", "LICENSE")
 # Other copies of the same weights: folders of onnx or original files, and Mistral's second copy at the top.
 NOT_NEEDED = ("*/*", "consolidated*")
 LONGEST_HEADER = 100_000_000  # bytes; the limit that the safetensors format sets itself
+MEND, FETCH = "copy or download it again", "run the command again with a network, it downloads what is missing"
 UNSAFE = ("*.py", "*.pkl", "*.pickle", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.npy", "*.so")
 
 
@@ -47,8 +51,9 @@ def cache() -> Path:
     return expand(os.path.expandvars(home)) / "hub"
 
 
-def locate(model: str) -> tuple[Path, Path]:
-    """(model folder, folder of the weights) of a folder, a run, `run@step`, or a hub id, which is downloaded.
+def locate(model: str, allow: Sequence[str] | None = None) -> tuple[Path, Path]:
+    """(model folder, folder of the weights) of a folder, a run, `run@step`, or a hub id, which is downloaded (as far as
+    `allow` goes).
 
     A folder or run of that name comes before the hub's. UserError as in `lab.runs.find` and `snapshot`.
     """
@@ -58,8 +63,31 @@ def locate(model: str) -> tuple[Path, Path]:
     except UserError:
         if named is None or expand(named["repo"]).is_dir():
             raise
-    folder = snapshot(named["repo"], revision=named["revision"])
+    folder = snapshot(named["repo"], revision=named["revision"], allow=allow)
     return folder, folder
+
+
+def find_gguf(model: str) -> Path | None:
+    """The GGUF file that `model` means, fetched from the hub where it is `owner/name/file.gguf` (the file may lie in
+    folders of the repository); None for anything else. UserError when there is no such file."""
+    path = expand(model)
+    if path.is_file():
+        return path if model.endswith(".gguf") or gguf.is_gguf(path) else None
+    if not model.endswith(".gguf") or path.is_dir():
+        return None
+    owner, name, file = (*model.split("/", 2), "", "")[:3]
+    named = ID.fullmatch(f"{owner}/{name}")
+    if named is None or not file or expand(named["repo"]).is_dir():
+        raise UserError(f"{model}: no such file; `lab models` lists what is on this computer")
+    return snapshot(named["repo"], revision=named["revision"], allow=[glob.escape(file)]) / file
+
+
+def local(model: str) -> str:
+    """The same model by a name that needs no hub: what is on the hub is downloaded, the rest stays as it is."""
+    if (path := find_gguf(model)) is not None:
+        return str(path)
+    folder, weights = locate(model)
+    return str(folder) if weights == folder else model
 
 
 def snapshot(
@@ -76,9 +104,10 @@ def snapshot(
     asked = {"repo": repo, "kind": kind, "revision": revision, "allow": list(allow) if allow is not None else None}
     here = str(Path(__file__).resolve().parent.parent)
     paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
-    with subprocess.Popen(
-        [sys.executable, "-m", "lab.fetch", json.dumps(asked)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+    # -P: else Python would import whatever the current folder holds under a name that the child needs.
+    with tempfile.TemporaryFile() as complaints, subprocess.Popen(
+        [sys.executable, "-P", "-m", "lab.fetch", json.dumps(asked)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True, start_new_session=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
     ) as child:  # fmt: skip
         try:
@@ -88,15 +117,20 @@ def snapshot(
             child.wait()
             sweep(store_of(repo, kind))
             raise
+        complaints.seek(0)
+        last = complaints.read().decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
     if "error" in said:
         raise UserError(said["error"])
     if "path" not in said:
-        raise UserError(f"{repo}: the download ended with exit code {child.returncode}; run the command again")
+        raise UserError(f"{repo}: the download ended with exit code {child.returncode} ({last}); run the command again")
     folder = Path(said["path"])
-    if kind == "model":
-        check_whole(folder, f"{repo}: ")
+    if kind == "model" and allow is None:
+        try:
+            check_whole(folder, FETCH)
+        except UserError as error:
+            raise UserError(f"{repo}: {error}") from None
     if "note" in said:
-        print(f"{repo}: {said['note']}", file=sys.stderr)
+        print(f"{repo}: {said['note']}".translate(display.CONTROLS), file=sys.stderr)
     return folder
 
 
@@ -132,7 +166,7 @@ def _follow(child: "subprocess.Popen[str]", repo: str) -> dict[str, Any]:
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     began, told = time.monotonic(), False
-    while listener.is_alive() and "total" not in last:
+    while listener.is_alive() and not last.get("total"):
         listener.join(0.05)
         if not told and time.monotonic() - began > 3:  # starting takes one second of them
             print(f"{repo}: waiting for the hub", file=sys.stderr, flush=True)
@@ -140,7 +174,7 @@ def _follow(child: "subprocess.Popen[str]", repo: str) -> dict[str, Any]:
     if last.get("total"):
         blobs = Path(last["blobs"])
         before = _sizes(blobs)
-        with _bar(repo, int(last["total"])) as show:
+        with display.bar(repo, "downloading", int(last["total"]), "MB") as show:
             while listener.is_alive():
                 show(sum(max(0, size - before.get(path, 0)) for path, size in _sizes(blobs).items()))
                 listener.join(0.2)
@@ -157,37 +191,6 @@ def _sizes(folder: Path) -> dict[Path, int]:
         with contextlib.suppress(OSError):
             found[path] = path.stat().st_size
     return found
-
-
-@contextlib.contextmanager
-def _bar(title: str, total: int) -> Iterator[Any]:
-    """Yields show(bytes): a bar with speed and time left on a terminal, a line every ten seconds elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as progress:
-            task = progress.add_task(title, total=total)
-            yield lambda done: progress.update(task, completed=min(done, total))
-        return
-    began, shown = time.monotonic(), time.monotonic() - 8  # the first line after two seconds
-
-    def line(done: int) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        if now - shown < 10 or done < total / 1000:
-            return
-        shown, speed = now, done / (now - began)
-        minutes, seconds = divmod(round((total - done) / speed), 60)
-        print(
-            f"{title}: {done / 1e6:.0f} of {total / 1e6:.0f} MB, {speed / 1e6:.1f} MB/s, left {minutes}:{seconds:02d}",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
-
-    print(f"{title}: downloading {total / 1e6:.1f} MB", file=sys.stderr, flush=True)
-    yield line
 
 
 def expected_size(path: Path) -> int:
@@ -216,27 +219,28 @@ def header(path: Path) -> dict[str, Any]:
         return dict(json.loads(file.read(length)))
 
 
-def missing_shards(folder: Path) -> list[str]:
-    """Names of the weight files that model.safetensors.index.json lists and the folder lacks. UserError if broken."""
+def weight_files(folder: Path, mend: str = MEND) -> list[Path]:
+    """The files with a model's weights: those that its index lists, else model.safetensors, else model*.safetensors.
+    What lies beside them is left from something else. UserError where the index is broken or a file of it missing."""
     path = folder / "model.safetensors.index.json"
     if not path.is_file():
-        return []
+        whole = folder / "model.safetensors"
+        return [whole] if whole.exists() else sorted(folder.glob("model*.safetensors"))
     try:
-        names = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
-        return sorted(name for name in names if not (folder / str(name)).is_file())
+        names = sorted({str(name) for name in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: broken ({type(error).__name__}); copy or download it again") from error
+        raise UserError(f"{path}: broken ({type(error).__name__}); {mend}") from error
+    if gone := [name for name in names if not (folder / name).is_file()]:
+        raise UserError(f"{folder}: {gone[0]} is missing ({len(gone)} of its weight files are); {mend}")
+    return [folder / name for name in names]
 
 
-def check_whole(folder: Path, who: str = "") -> None:
-    """UserError when a shard is missing or a safetensors file in the folder is cut."""
-    mend = "run the command again with a network, it downloads what is missing"
-    if gone := missing_shards(folder):
-        raise UserError(f"{who}{gone[0]} is missing ({len(gone)} of the model's files are) in {folder}; {mend}")
-    for path in sorted(folder.glob("*.safetensors")):
+def check_whole(folder: Path, mend: str = MEND) -> None:
+    """UserError when a file of the folder's weights is missing or cut."""
+    for path in weight_files(folder, mend):
         if not path.exists():  # a link in the hub's cache whose file is gone
-            raise UserError(f"{who}{path} is missing; {mend}")
+            raise UserError(f"{path} is missing; {mend}")
         want, have = expected_size(path), path.stat().st_size
         if want != have:
             what = f"has {have} bytes, its header asks for {want}" if want > 0 else "has a broken header"
-            raise UserError(f"{who}{path} {what}; {mend}")
+            raise UserError(f"{path} {what}; {mend}")

@@ -1,5 +1,6 @@
 """Models on this computer: runs, the hub's cache, LM Studio's and Ollama's folders. Headers only, no MLX."""
 
+import importlib.util
 import json
 import math
 import os
@@ -60,7 +61,8 @@ def _weights() -> Iterator[Found]:
 
 
 def _hub() -> Iterator[Found]:
-    """Snapshots in the hub's cache, that of each repository's main (or of its only commit)."""
+    """Snapshots in the hub's cache, that of each repository's main (or of its only commit), as far as they hold
+    weights: `lab tokens` fetches a tokenizer alone."""
     for store in _folders(hub.cache(), "models--*"):
         name = store.name.removeprefix("models--").replace("--", "/", 1)
         commits = _folders(store / "snapshots", "*")
@@ -73,11 +75,14 @@ def _hub() -> Iterator[Found]:
         for commit in commits:
             if len(commits) > 1 and main and commit.name != main and (store / "snapshots" / main).is_dir():
                 continue
-            model = name if not main or commit.name == main else f"{name}@{commit.name}"
-            if (commit / "config.json").exists() and not any(commit.glob("*.gguf")):
+            model = name if commit.name == main else f"{name}@{commit.name}"
+            if not hub.is_id(name):  # of the hub's first days, such as gpt2
+                model = str(commit)
+            files = [str(file.relative_to(commit)) for file in _ggufs(commit, "**/*.gguf")]
+            if (commit / "config.json").exists() and not files and any(commit.glob("model*.safetensors*")):
                 yield folder(commit, name, "hub", model)
-            for file in sorted(commit.glob("*.gguf")):
-                yield one_file(file, f"{name}/{file.name}", "hub", f"{model}/{file.name}")
+            for file in files:
+                yield one_file(commit / file, f"{name}/{file}", "hub", f"{model}/{file}")
 
 
 def _lm_studio() -> Iterator[Found]:
@@ -87,7 +92,7 @@ def _lm_studio() -> Iterator[Found]:
             name = f"{place.parent.name}/{place.name}"
             if (place / "config.json").exists():
                 yield folder(place, name, "lm studio", str(place))
-            for file in sorted(place.glob("*.gguf")):
+            for file in _ggufs(place, "*.gguf"):
                 if not file.name.startswith("mmproj"):  # the eyes of a model that sees
                     yield one_file(file, f"{name}/{file.name}", "lm studio", str(file))
 
@@ -117,14 +122,22 @@ def _folders(root: Path, pattern: str) -> list[Path]:
         return []
 
 
+def _ggufs(root: Path, pattern: str) -> list[Path]:
+    """GGUF files, without what macOS leaves beside them on foreign disks (._NAME)."""
+    return sorted(path for path in root.glob(pattern) if not path.name.startswith("."))
+
+
 def one_file(path: Path, name: str, place: str, model: str) -> Found:
     """A GGUF file, by its header."""
     size = 0
     try:
         size = path.stat().st_size
         header = gguf.read(path, glance=True)
-        chat = bool(header.meta.get("tokenizer.chat_template"))
-        return Found(name, place, model, size, header.architecture, header.parameters, chat, header.kind)
+        gguf.config(header)  # or we could not open it
+        chat, stored = bool(header.meta.get("tokenizer.chat_template")), header.kind
+        if {t.kind for t in header.tensors.values()} - {*gguf.SIMPLE} and importlib.util.find_spec("gguf") is None:
+            stored += " (needs the extra gguf)"
+        return Found(name, place, model, size, header.architecture, header.parameters, chat, stored)
     except (UserError, OSError) as error:
         return Found(name, place, model, size, broken=_line(error))
 
@@ -137,8 +150,8 @@ def folder(path: Path, name: str, place: str, model: str) -> Found:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         if not isinstance(config, dict) or "model_type" not in config:
             raise UserError(f"{path}/config.json: no model_type in it")
-        hub.check_whole(path)
-        files = sorted(path.glob("model*.safetensors"))
+        hub.check_whole(path, hub.FETCH if place == "hub" else hub.MEND)
+        files = hub.weight_files(path)
         if not files:
             raise UserError(f"{path}: no model*.safetensors in it")
         if not (path / "tokenizer.json").exists() and not (path / "tokenizer.model").exists():

@@ -240,7 +240,8 @@ def _settings(source: str, core: HuggingFace, files: dict[str, bytes], jinja: st
     def ids(role: str) -> list[int]:
         """The ids of one role, best source first; a config's eos_token_id may be a list."""
         named = own.get(role)
-        values = [core.ids.get(str(named.get("content") if isinstance(named, dict) else named))]
+        named = named.get("content") if isinstance(named, dict) else named
+        values = [core.ids.get(named) if isinstance(named, str) else None]  # null names none, and "None" is a word
         for value in (config.get(f"{role}_id") for config in configs):
             values += value if isinstance(value, list) else [value]
         return [i for i in values if isinstance(i, int)]

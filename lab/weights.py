@@ -12,8 +12,8 @@ from typing import Any
 import mlx.core as mx
 
 from lab import device, gguf, gguf_tokenizer, hub
-from lab.errors import UserError, expand
-from lab.hub import expected_size
+from lab.errors import UserError
+from lab.hub import expected_size, find_gguf
 from lab.model import Shape, Transformer
 from lab.runs import write_atomic
 from lab.tokenizer import Tokenizer
@@ -92,9 +92,7 @@ def config_of(shape: Shape, tokenizer: Tokenizer, dtype: mx.Dtype) -> dict[str, 
         "model_type": kind,
         "hidden_act": "silu",
         "attention_bias": False,
-        "bos_token_id": tokenizer.bos,
-        "eos_token_id": tokenizer.end,
-        "pad_token_id": tokenizer.pad,
+        **_ids(tokenizer, tokenizer.end),
         "torch_dtype": str(dtype).removeprefix("mlx.core."),
         **numbers,
     }
@@ -113,15 +111,14 @@ def save_config(folder: Path, network: Transformer, tokenizer: Tokenizer, dtype:
     dtype = dtype or network.model.norm.weight.dtype
     write_json(folder / "config.json", config_of(network.shape, tokenizer, dtype))
     eos = sorted(tokenizer.ends)
-    write_json(
-        folder / "generation_config.json",
-        {
-            "bos_token_id": tokenizer.bos,
-            "eos_token_id": eos[0] if len(eos) == 1 else eos,
-            "pad_token_id": tokenizer.pad,
-        },
-    )
+    write_json(folder / "generation_config.json", _ids(tokenizer, eos[0] if len(eos) == 1 else eos))
     tokenizer.save(folder)
+
+
+def _ids(tokenizer: Tokenizer, end: int | list[int]) -> dict[str, Any]:
+    """The special ids a model has, by their names in its configs."""
+    ids = {"bos_token_id": tokenizer.bos, "eos_token_id": end, "pad_token_id": tokenizer.pad}
+    return {name: value for name, value in ids.items() if value is not None}
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -152,7 +149,9 @@ def shape_from(config: dict[str, Any]) -> Shape | None:
     if config.get("hidden_act", "silu") != "silu":
         return None
     rope = config.get("rope_parameters") or {}
-    if rope.get("rope_type", "default") != "default":
+    if rope.get("rope_type", "default") != "default" or any(isinstance(value, dict) for value in rope.values()):
+        return None  # stretched, or another one for each kind of layer
+    if any(part.get("partial_rotary_factor") not in (None, 1) for part in (config, rope)):
         return None
     try:
         heads, width = int(config["num_attention_heads"]), int(config["hidden_size"])
@@ -185,7 +184,7 @@ def load(model: str | Path, dtype: str | None = None, lazy: bool = False) -> Mod
     """
     name = str(model)
     if (path := find_gguf(name)) is not None:
-        return _load_gguf(path, dtype)
+        return load_gguf(gguf.read(path), dtype)
     folder, weights = hub.locate(name)
     config = read_config(folder)
     tokenizer = Tokenizer.load(folder)
@@ -194,11 +193,12 @@ def load(model: str | Path, dtype: str | None = None, lazy: bool = False) -> Mod
     try:
         # Where config.json does not say, the weights do: a model with an output matrix of its own is not tied.
         shape = shape_from({"tie_word_embeddings": "lm_head.weight" not in arrays} | config)
-        context = config.get("max_position_embeddings") or config.get("n_positions") or config.get("n_ctx") or 2048
-        context, rows = int(context), int(config.get("vocab_size") or 0)
+        told = (config.get("text_config") or {}) | config  # a model that also sees keeps its text's numbers apart
+        context = int(told.get("max_position_embeddings") or told.get("n_positions") or told.get("n_ctx") or 2048)
+        rows = int(told.get("vocab_size") or 0)
     except UserError as error:
         raise UserError(f"{folder}/config.json: {error}; copy or download it again") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError, AttributeError) as error:
         raise UserError(f"{folder}/config.json: a number is no number ({error}); copy or download it again") from error
     if shape is None:
         network = _load_foreign(folder, config, keep=lazy)
@@ -211,28 +211,11 @@ def load(model: str | Path, dtype: str | None = None, lazy: bool = False) -> Mod
     return Model(network, tokenizer, config, context, folder, name)
 
 
-def find_gguf(model: str) -> Path | None:
-    """The GGUF file that `model` means, fetched from the hub where it is `owner/name/file.gguf`; None for anything
-    else. UserError when there is no such file."""
-    path = expand(model)
-    if path.is_file():
-        return path if model.endswith(".gguf") or gguf.is_gguf(path) else None
-    if not model.endswith(".gguf") or path.is_dir():
-        return None
-    repo, _, file = model.rpartition("/")
-    if not hub.is_id(repo):
-        raise UserError(f"{model}: no such file; `lab models` lists what is on this computer")
-    named, _, revision = repo.partition("@")
-    path = hub.snapshot(named, revision=revision or None, allow=[file]) / file
-    return path
-
-
-def _load_gguf(path: Path, dtype: str | None) -> Model:
-    """The model in a GGUF file, its weights unpacked."""
+def load_gguf(header: gguf.Header, dtype: str | None) -> Model:
+    """The model in the GGUF file with that header, its weights unpacked."""
     from lab import dequantise
 
-    header = gguf.read(path)
-    config = gguf.config(header)
+    path, config = header.path, gguf.config(header)
     tokenizer = Tokenizer.from_files(gguf_tokenizer.files(header), path.stem, str(path))
     shape = shape_from(config)
     assert shape is not None
@@ -263,8 +246,8 @@ def _settle(network: Any, dtype: str | None) -> None:
 
 def _belong(where: Path, tokenizer: Tokenizer, rows: int) -> None:
     """UserError where the tokenizer is not the model's: more ids than rows, or so few that no padding explains it
-    (models pad their tables to a round number, by at most a tenth among those in use)."""
-    if rows and not rows / 2 <= tokenizer.vocab_size <= rows:
+    (models pad their tables to a round number, by a fiftieth at most among those in use)."""
+    if rows and not 0.85 * rows <= tokenizer.vocab_size <= rows:
         few = "only " if rows < tokenizer.vocab_size else ""
         raise UserError(
             f"{where}: the tokenizer has {tokenizer.vocab_size} ids, the model {few}{rows}; "
@@ -273,16 +256,18 @@ def _belong(where: Path, tokenizer: Tokenizer, rows: int) -> None:
 
 
 def read_all(folder: Path) -> dict[str, mx.array]:
-    if gone := hub.missing_shards(folder):
-        raise UserError(f"{folder}: {gone[0]} is missing ({len(gone)} of its weight files are); download it again")
-    files = sorted(folder.glob("model*.safetensors"))
+    """Every array of a model folder, by name, unread yet."""
+    files = hub.weight_files(folder)
     if not files:
         raise UserError(
             f"{folder}: no model*.safetensors in it; the run saved nothing yet, or the download is not whole"
         )
     arrays: dict[str, mx.array] = {}
     for file in files:
-        arrays.update(load_arrays(file))
+        more = load_arrays(file)
+        if twice := sorted(arrays.keys() & more):
+            raise UserError(f"{file}: holds {twice[0]}, as another file of the model does; copy or download it again")
+        arrays |= more
     return arrays
 
 
@@ -319,13 +304,15 @@ def _load_foreign(folder: Path, config: dict[str, Any], keep: bool) -> Any:
     """
     from mlx_lm.utils import dequantize_model, load_model  # 2.3 s: only here
 
+    if stale := sorted({*folder.glob("model*.safetensors")} - {*hub.weight_files(folder)}):  # mlx_lm reads them all
+        raise UserError(f"{stale[0]}: is beside the model's weights and none of them; move it elsewhere")
     try:
-        network, _ = load_model(folder, lazy=True)
-    except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError) as error:
+        network, config = load_model(folder, lazy=True)
+        if config.get("quantization") and device.on_cpu() and not keep:
+            network = dequantize_model(network)
+    except (Exception, SystemExit) as error:  # a hundred architectures, each with checks (or none) of its own
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{folder}: model_type {config['model_type']} does not load through mlx_lm: {reason}"
+            f"{folder}: model_type {config['model_type']} does not load through mlx_lm: {reason or type(error).__name__}"
         ) from error
-    if config.get("quantization") and device.on_cpu() and not keep:
-        network = dequantize_model(network)
     return network

@@ -95,7 +95,9 @@ def _call(args: list[str]) -> int:
 
 
 def _fail(who: str, message: str) -> int:
-    print(f"{who}: {' '.join(message.split())}", file=sys.stderr)
+    from lab.display import CONTROLS
+
+    print(f"{who}: {' '.join(message.split())}".translate(CONTROLS), file=sys.stderr)
     return 2
 
 

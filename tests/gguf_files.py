@@ -133,7 +133,7 @@ def write_plain(path: Path, arrays: dict[str, mx.array], meta: dict[str, Any]) -
         if isinstance(value, bool):
             return mx.array(value)
         if isinstance(value, int):
-            return mx.array(value, mx.uint32)
+            return mx.array(value, mx.uint32 if value >= 0 else mx.int32)
         if isinstance(value, float):
             return mx.array(value, mx.float32)
         if isinstance(value, list) and not isinstance(value[0], str):
@@ -142,6 +142,14 @@ def write_plain(path: Path, arrays: dict[str, mx.array], meta: dict[str, Any]) -
 
     mx.save_gguf(str(path), arrays, {k: told(v) for k, v in meta.items()})
     return path
+
+
+def tiny_chat(folder: Path) -> Path:
+    """A small llama with a chat template, in float16."""
+    fast = byte_level()
+    network = network_of(fast.get_vocab_size(), "llama")
+    arrays = {k: v.astype(mx.float16) if v.ndim > 1 else v for k, v in theirs(network, "llama").items()}
+    return write_plain(folder / "tiny-chat.F16.gguf", arrays, meta_of(network.shape, "llama") | byte_level_meta(fast))
 
 
 def write_blocks(path: Path, arrays: dict[str, mx.array], meta: dict[str, Any], kind: str) -> dict[str, np.ndarray]:

@@ -43,6 +43,7 @@ class Hub:
     drop: int = 0  # end the connection after so many bytes of one file, once
     status: int = 0  # answer everything with this
     declare: int = 0  # bytes the listing claims of every safetensors file
+    sized: bool = True  # whether the listing tells sizes
     url: str = ""
     _server: ThreadingHTTPServer | None = None
 
@@ -108,7 +109,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 rows = [{"type": "file", "path": n, "size": size[n], "oid": _etag(d)} for n, d in files.items()]
                 return self.reply(200, json.dumps(rows).encode())
             if api:
-                siblings = [{"rfilename": n, "size": size[n], "blobId": _etag(d)} for n, d in files.items()]
+                siblings = [{"rfilename": n, "blobId": _etag(d)} for n, d in files.items()]
+                if hub.sized:
+                    siblings = [row | {"size": size[row["rfilename"]]} for row in siblings]
                 return self.reply(200, json.dumps({"id": name, "sha": sha, "siblings": siblings}).encode())
             if repo.gated:
                 return self.reply(401, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"})

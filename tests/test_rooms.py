@@ -13,8 +13,8 @@ FOR_TUI = (
     "lab.runs", "lab.run", "lab.tokenizer", "lab.chat", "lab.data", "lab.errors", "lab.explain", "lab.models", "lab.hub",
 )  # fmt: skip
 NO_MLX = (
-    *FOR_TUI, "lab.fetch", "lab.gguf", "lab.gguf_tokenizer", "lab.read", "lab.near", "lab.rules", "lab.clean",
-    "recipes.cli", "recipes.commands.doctor", "recipes.pocket", "tui",
+    *FOR_TUI, "lab.fetch", "lab.gguf", "lab.gguf_tokenizer", "lab.read", "lab.near", "lab.rules", "lab.clean", "lab.display",
+    "recipes.cli", "recipes.commands.doctor", "recipes.commands.tokens", "recipes.pocket", "tui",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from tyro.conf import arg
 
 from lab import chat
 from lab.chat import Message
+from lab.display import CONTROLS
 from lab.errors import UserError
 from lab.sample import Sampling
 from lab.stream import Stream
@@ -165,7 +166,7 @@ def _answer(talk: Conversation) -> None:
         talk.reply()
     except UserError as error:
         talk.unanswered()
-        print(f"{error}", file=sys.stderr)
+        print(str(error).translate(CONTROLS), file=sys.stderr)
 
 
 def _command(talk: Conversation, line: str) -> bool:

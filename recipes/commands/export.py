@@ -16,7 +16,7 @@ from typing import Literal
 import mlx.core as mx
 from tyro.conf import Positional
 
-from lab import convert, device, weights
+from lab import convert, device, display, hub, weights
 from lab.errors import UserError, expand
 
 TEXT = "One day Ada took a red ball to the park. She threw it to her dog, and the dog ran after it. They were happy."
@@ -41,17 +41,18 @@ def run(config: Config) -> int:
         raise UserError("give a model and --to FOLDER; `lab models` lists the models")
     target = expand(config.to)
     with convert.aside(target) as folder:
+        model = hub.local(config.model)
         if not config.quantize:
-            with convert.busy(f"writing {config.model}"):
-                convert.write(config.model, folder, config.dtype)
+            with display.busy(f"writing {config.model}"):
+                convert.write(model, folder, config.dtype)
         else:
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{target.name}.") as whole:
-                with convert.busy(f"reading {config.model}"):
-                    convert.write(config.model, Path(whole), config.dtype)
-                with convert.busy(f"quantising to {config.quantize} bits"):
+            with tempfile.TemporaryDirectory(dir=folder) as whole:
+                with display.busy(f"reading {config.model}"):
+                    convert.write(model, Path(whole), config.dtype)
+                with display.busy(f"quantising to {config.quantize} bits"):
                     convert.quantise(Path(whole), folder, config.quantize, config.group_size)
-        with convert.busy("checking what was written"):
-            note = _compare(config.model, folder)
+        with display.busy("checking what was written"):
+            note = _compare(model, folder)
     print(f"{target}: {convert.size_of(target) / 1e6:.2f} MB; {note}")
     if config.quantize and device.on_cpu():
         print(

@@ -17,6 +17,7 @@ from typing import Annotated
 from tyro.conf import UseAppendAction, arg
 
 from lab import chat, device, weights
+from lab.display import CONTROLS
 from lab.errors import UserError
 from lab.runs import runs
 from lab.sample import Sampling
@@ -89,10 +90,6 @@ def open_model(name: str | None, dtype: str | None) -> weights.Model:
 def fresh_seed() -> int:
     """A seed short enough to type again."""
     return time.time_ns() // 1000 % 1_000_000
-
-
-CONTROLS = {c: 0x2400 + c for c in range(32) if chr(c) not in "\n\t"} | {0x7F: 0x2421}
-CONTROLS |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
 
 def show(text: str) -> None:

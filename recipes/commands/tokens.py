@@ -22,11 +22,11 @@ from rich.text import Text
 from rich.tree import Tree
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction
 
-from lab import data, hub
+from lab import data, gguf, gguf_tokenizer, hub
 from lab.errors import UserError, expand
 from lab.explain import Merge, Token, explain, lengths, merge_tree
 from lab.runs import root, runs
-from lab.tokenizer import Tokenizer
+from lab.tokenizer import FILES, Tokenizer
 
 COLOURS = ("#8dd3c7", "#ffe08a", "#bebada", "#fb9a8f", "#80b1d3", "#fdb462", "#b3de69", "#fccde5")
 SIZES = (320, 512, 1024, 2048, 4096)
@@ -40,7 +40,8 @@ class Config:
     text: Positional[str] = ""
     """What to cut into tokens; - reads standard input."""
     model: UseAppendAction[tuple[str, ...]] = ()
-    """A run, a folder, run@step or a hub id; give it again to compare. Without it pocket-base, else the newest model."""
+    """A run, a folder, run@step, a hub id or a .gguf file; give it again to compare. Without it pocket-base, else the
+    newest model."""
     train: str = ""
     """Train a tokenizer on this file or folder (.txt, .jsonl, .gz)."""
     vocab_size: int = 1024
@@ -54,7 +55,9 @@ class Config:
 
 
 def _open(name: str) -> Tokenizer:
-    tokenizer = Tokenizer.load(hub.locate(name)[0])
+    if (path := hub.find_gguf(name)) is not None:
+        return Tokenizer.from_files(gguf_tokenizer.files(gguf.read(path)), path.stem, str(path))
+    tokenizer = Tokenizer.load(hub.locate(name, allow=FILES)[0])
     if hub.is_id(name):
         tokenizer.name = name  # the folder's is a commit hash
     return tokenizer

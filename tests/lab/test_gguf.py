@@ -163,6 +163,11 @@ def test_a_tokenizer_that_opens_texts(tmp_path: Path, fast: Any) -> None:
         ({"tokenizer.ggml.merges": None}, "has no merges"),
         ({"tokenizer.ggml.tokens": None}, "vocabulary is missing"),
         ({"tokenizer.ggml.token_type": [1, 1]}, "vocabulary is missing or broken"),
+        ({"tokenizer.ggml.eos_token_id": "two"}, "m.gguf: a value in its header makes no sense"),
+        ({"tokenizer.ggml.token_type": 5}, "m.gguf: a value in its header makes no sense"),
+        ({"split.count": "3"}, "m.gguf: a value in its header makes no sense"),
+        ({"llama.context_length": -5}, "m.gguf: its header says max_position_embeddings -5, which must be above zero"),
+        ({"general.alignment": "abc"}, r"m.gguf: its header is broken or cut \(ValueError\)"),
         ({"tokenizer.ggml.eos_token_id": 9999}, "eos token 9999 is beyond the [0-9]+ of its vocabulary"),
     ],
 )
@@ -171,6 +176,32 @@ def test_what_cannot_be_run_is_refused_in_one_line(tmp_path: Path, fast: Any, me
     with pytest.raises(UserError, match=says) as error:
         weights.load(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["Q8_K", "Q8_1", "I8", "F64"])
+def test_types_that_nobody_unpacks(tmp_path: Path, fast: Any, kind: str) -> None:
+    pytest.importorskip("gguf")
+    network = network_of(fast.get_vocab_size(), "llama", width=256, layers=1)
+    told = meta_of(network.shape, "llama") | byte_level_meta(fast)
+    path = write_plain(tmp_path / "m.gguf", theirs(network, "llama"), told)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"blk.0.attn_q.weight") + len(b"blk.0.attn_q.weight")
+    (dims,) = struct.unpack_from("<I", data, at)
+    number = next(number for number, (known, *_) in gguf.TYPES.items() if known == kind)
+    struct.pack_into("<I", data, at + 4 + 8 * dims, number)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=rf"m\.gguf: {kind} weights cannot be unpacked; take another quantisation"):
+        weights.load(path)
+
+
+def test_weights_too_large_for_float16(tmp_path: Path, fast: Any) -> None:
+    network = network_of(fast.get_vocab_size(), "llama")
+    arrays = theirs(network, "llama")
+    arrays["blk.0.ffn_up.weight"] *= 1e6
+    path = write_plain(tmp_path / "m.gguf", arrays, meta_of(network.shape, "llama") | byte_level_meta(fast))
+    with pytest.raises(UserError, match=r"m\.gguf: blk\.0\.ffn_up\.weight: holds weights too large for float16"):
+        weights.load(path, "float16")
+    weights.load(path, "bfloat16")
 
 
 def test_a_tensor_that_has_no_place(tmp_path: Path, fast: Any) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from lab.errors import UserError
-from lab.hub import cache, check_whole, is_id, locate, snapshot
+from lab.hub import cache, check_whole, find_gguf, is_id, locate, snapshot
 from tests.conftest import REPO
-from tests.hub_server import Hub, hub  # noqa: F401
+from tests.hub_server import Hub, Repo, hub  # noqa: F401
 
 
 def safetensors(size: int) -> bytes:
@@ -27,11 +27,13 @@ def safetensors(size: int) -> bytes:
 
 FILES = {
     "config.json": b"{}", "tokenizer.json": b"{ }", "chat_template.jinja": b"a", "merges.txt": b"b",
-    "tokenizer.model": b"c", "model.safetensors": safetensors(200_000),
+    "tokenizer.model": b"c", "LICENSE": b"d", "model.safetensors": safetensors(200_000),
     "modeling_x.py": b"import os", "pytorch_model.bin": b"x", "training_args.bin": b"x", "README.md": b"x",
     "onnx/model.onnx": b"x", "original/tokenizer.model": b"x", "consolidated.safetensors": safetensors(10),
 }  # fmt: skip
-WANTED = {"config.json", "tokenizer.json", "chat_template.jinja", "merges.txt", "tokenizer.model", "model.safetensors"}
+WANTED = {
+    "config.json", "tokenizer.json", "chat_template.jinja", "merges.txt", "tokenizer.model", "LICENSE", "model.safetensors",
+}  # fmt: skip
 
 
 def names(folder: Path) -> set[str]:
@@ -77,6 +79,75 @@ def test_only_safe_files_are_fetched_and_only_once(hub: Hub, monkeypatch: pytest
     hub.asked.clear()
     assert snapshot("owner/name") == folder
     assert hub.asked == []
+
+
+def test_a_listing_that_leads_out_of_the_cache(hub: Hub, tmp_path: Path) -> None:  # noqa: F811
+    """A hub may name any path; a file there is of another size than the listing says, and would be taken anew."""
+    mine = tmp_path / "mine" / "config.json"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+
+    class Liar(Repo):
+        def sha(self, revision: str) -> str:
+            return str(mine.parent)
+
+    hub.add("datasets/owner/absolute", {"a.txt": b"a", str(mine): b"x"})
+    hub.add("datasets/owner/up", {"a.txt": b"a", "b/../../x.txt": b"x"})
+    hub.repos["datasets/owner/commit"] = Liar({"main": {"config.json": b"{}"}})
+    for name in ("absolute", "up", "commit"):
+        refused(f"owner/{name}: its listing names .*, which is no file of a repo", f"owner/{name}", kind="dataset")
+    assert mine.read_text() == "precious"
+
+
+def test_a_listing_without_sizes_leaves_the_copy_alone(hub: Hub) -> None:  # noqa: F811
+    hub.add("owner/name", FILES)
+    folder = snapshot("owner/name")
+    hub.asked.clear()
+    hub.sized = False
+    assert snapshot("owner/name") == folder
+    assert hub.files_asked() == []
+    hub.add("owner/name", FILES | {"config.json": b'{"a": 1}'})
+    assert (snapshot("owner/name") / "config.json").read_bytes() == b'{"a": 1}'
+
+
+def test_what_lies_in_the_current_folder_is_not_run(
+    hub: Hub,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hub.add("owner/name", FILES)
+    trap = tmp_path / "trap"
+    (trap / "lab").mkdir(parents=True)
+    for name in ("lab/__init__.py", "random.py", "huggingface_hub.py"):
+        (trap / name).write_text("raise SystemExit('code of the current folder ran')")
+    monkeypatch.chdir(trap)
+    assert names(snapshot("owner/name")) == WANTED
+    monkeypatch.setenv("PYTHONPATH", str(trap))  # asked for: then its last words reach the user
+    refused(r"ended with exit code 1 \(code of the current folder ran\); run the command again", "owner/name")
+
+
+def test_a_cache_that_cannot_be(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    hub.add("owner/name", FILES)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "file"))
+    refused(f"{tmp_path}/file.*: (Not a directory|File exists); set HF_HOME to a folder", "owner/name")
+
+
+def test_one_file_of_a_repository(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """The file's name is no pattern, and it may lie in a folder."""
+    hub.add("owner/files", {"q4/a.gguf": b"GGUF1", "q4/b.gguf": b"GGUF2", "[a].gguf": b"GGUF3"})
+    path = find_gguf("owner/files@main/q4/a.gguf")
+    assert path
+    assert path.read_bytes() == b"GGUF1"
+    path = find_gguf("owner/files/[a].gguf")
+    assert path
+    assert path.read_bytes() == b"GGUF3"
+    assert hub.files_asked() == ["a.gguf", "[a].gguf"]
+    (tmp_path / "owner" / "files").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for name in ("owner/files/q4/a.gguf", "a.gguf", "owner/a.gguf", "./a/b/c.gguf"):
+        with pytest.raises(UserError, match=f"^{re.escape(name)}: no such file"):
+            find_gguf(name)
 
 
 @pytest.mark.slow
@@ -283,6 +354,9 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model-00002-of-00002\.safetensors is missing"):
         check_whole(tmp_path)
     (tmp_path / "model-00002-of-00002.safetensors").write_bytes(safetensors(10))
+    check_whole(tmp_path)
+    for name in ("._model.safetensors", ".model.tmp.safetensors", "model-old.safetensors", "adapters.safetensors"):
+        (tmp_path / name).write_bytes(b"left over")
     check_whole(tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text("[]")
     with pytest.raises(UserError, match=r"index\.json: broken"):

@@ -341,6 +341,18 @@ def test_no_end_token(tmp_path: Path) -> None:
         _ = folder.end
 
 
+def test_null_names_no_token(tmp_path: Path) -> None:
+    """A vocabulary may well hold the word None."""
+    byte_level(tmp_path, bos_token=None, eos_token={"content": None}, pad_token=None)
+    (tmp_path / "generation_config.json").unlink()
+    spec = json.loads((tmp_path / "tokenizer.json").read_text())
+    spec["model"]["vocab"]["None"] = 1 + max(Tokenizer.load(tmp_path).core.ids.values())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(spec))
+    tokenizer = Tokenizer.load(tmp_path)
+    assert "None" in tokenizer.core.ids
+    assert (tokenizer.bos, tokenizer.pad, tokenizer.ends) == (None, None, frozenset())
+
+
 def test_no_heavy_import() -> None:
     import subprocess
 

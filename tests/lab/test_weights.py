@@ -10,11 +10,10 @@ import pytest
 
 from lab import device, weights
 from lab.errors import UserError
-from lab.model import Shape, Transformer, new_cache
+from lab.model import Shape, Transformer
 from lab.runs import find
-from lab.sample import Sampling
-from lab.stream import Stream
-from tests.conftest import Lab
+from lab.tokenizer import Tokenizer
+from tests.gguf_files import byte_level
 from tests.hub_server import Hub, hub  # noqa: F401
 
 
@@ -40,70 +39,6 @@ def test_bf16_on_disk_is_computed_in_fp32_on_the_cpu(tiny, tokenizer, tmp_path: 
     assert weights.load_arrays(tmp_path / "half" / "model.safetensors")["model.norm.weight"].dtype == mx.bfloat16
     assert weights.load(tmp_path / "half").network.model.norm.weight.dtype == mx.float32
     assert weights.load(tmp_path / "half", "bfloat16").network.model.norm.weight.dtype == mx.bfloat16
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("qk_norm", [True, False])
-@pytest.mark.parametrize("tie", [True, False])
-def test_mlx_lm_computes_the_same(tokenizer, tmp_path: Path, qk_norm: bool, tie: bool) -> None:
-    import mlx_lm
-    from mlx_lm.models.cache import make_prompt_cache
-
-    shape = Shape(tokenizer.vocab_size, 64, 2, 4, 2, 16, 96, qk_norm=qk_norm, tie_word_embeddings=tie)
-    ours = Transformer(shape)
-    ours.initialise(0)
-    ours.load_weights([(k, v + 0.05) for k, v in device.flat(ours.parameters())])
-    weights.save(tmp_path / "m", ours, tokenizer)
-    theirs, their_tokenizer = mlx_lm.load(str(tmp_path / "m"))
-    ids = mx.array([tokenizer.encode("Ada took a kite to the lake.")])
-    assert mx.abs(ours(ids) - theirs(ids)).max() < 1e-4
-    assert their_tokenizer.encode("Ada took", add_special_tokens=False) == tokenizer.encode("Ada took")
-    assert their_tokenizer.eos_token_ids == set(tokenizer.ends)
-    # Our class also takes mlx-lm's caches.
-    cache = make_prompt_cache(theirs)
-    assert mx.abs(ours(ids[:, :3], cache=cache) - theirs(ids[:, :3])).max() < 1e-4
-    assert mx.abs(ours(ids[:, 3:], cache=cache) - theirs(ids)[:, 3:]).max() < 1e-4
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["llama", "qwen3", "gpt2"])
-def test_random_folders_of_other_makers_load_and_sample(tokenizer, tmp_path: Path, kind: str, cli: Lab) -> None:
-    """What mlx-lm's own classes save: llama and qwen3 run in ours, gpt2 through mlx-lm's model."""
-    import importlib
-
-    configs = {
-        "llama": {
-            "hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 64, "num_attention_heads": 4,
-            "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "rope_theta": 5000.0, "tie_word_embeddings": False,
-            "max_position_embeddings": 64,
-        },
-        "qwen3": {
-            "hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 64, "num_attention_heads": 4,
-            "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 1e6, "head_dim": 24, "tie_word_embeddings": True,
-            "max_position_embeddings": 64,
-        },
-        "gpt2": {"n_ctx": 64, "n_embd": 48, "n_head": 4, "n_layer": 2, "n_positions": 64, "layer_norm_epsilon": 1e-5},
-    }  # fmt: skip
-    config = {"model_type": kind, "vocab_size": tokenizer.vocab_size, "eos_token_id": tokenizer.end} | configs[kind]
-    module = importlib.import_module(f"mlx_lm.models.{kind}")
-    theirs = module.Model(module.ModelArgs.from_dict(config))
-    folder = tmp_path / kind
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))
-    weights.save_arrays(folder / "model.safetensors", dict(device.flat(theirs.parameters())))
-    tokenizer.save(folder)
-    model = weights.load(folder)
-    assert isinstance(model.network, Transformer) == (kind != "gpt2")
-    assert model.context == 64
-    ids = mx.array([tokenizer.encode("Ada took a kite.")])
-    assert mx.abs(model.network(ids) - theirs(ids)).max() < 1e-4
-    cache = new_cache(model.network)
-    model.network(ids, cache=cache)
-    said = list(Stream(model.network, tokenizer, 64)(ids[0].tolist(), Sampling(max_tokens=12), seed=3))
-    assert 1 <= len(said) <= 12
-    done = cli("generate", "--model", folder, "-p", "Ada took", "--max-tokens", "5", "--seed", "1")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Ada took")
 
 
 def edit(folder: Path, **values) -> None:
@@ -133,6 +68,11 @@ def cut(path: Path, keep: int) -> None:
         (lambda f: edit(f, num_hidden_layers=3), "do not match: .*is missing"),
         (lambda f: edit(f, num_hidden_layers=1), "do not match: .*no place"),
         (lambda f: edit(f, model_type="nosuch"), "does not load through mlx_lm"),
+        (lambda f: edit(f, max_position_embeddings=float("inf")), "config.json: a number is no number"),
+        (lambda f: edit(f, vocab_size=float("inf")), "config.json: a number is no number"),
+        (lambda f: edit(f, num_attention_heads=0, head_dim=None), "config.json: a number is no number"),
+        (lambda f: edit(f, rope_parameters=[1]), "config.json: a number is no number"),
+        (lambda f: edit(f, rope_parameters="x"), "config.json: a number is no number"),
         (lambda f: (f / "tokenizer.model").unlink() or (f / "tokenizer.json").unlink(), "tokenizer"),
     ],
 )
@@ -201,71 +141,6 @@ def test_a_tied_model_with_another_output_matrix_is_refused(folder: Path) -> Non
 
 # -- models of other makers ----------------------------------------------------------------------------------------
 
-FOREIGN = {
-    # SmolLM2-135M, scaled down: 9 heads, 3 for keys, tied, slow rotation.
-    "smollm2": {
-        "model_type": "llama", "hidden_size": 72, "num_hidden_layers": 3, "intermediate_size": 192,
-        "num_attention_heads": 9, "num_key_value_heads": 3, "rms_norm_eps": 1e-5, "rope_theta": 100_000.0,
-        "tie_word_embeddings": True, "max_position_embeddings": 512, "hidden_act": "silu", "attention_bias": False,
-        "rope_scaling": None, "rope_interleaved": False,
-    },
-    "llama": {
-        "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 500_000.0,
-        "tie_word_embeddings": False, "max_position_embeddings": 256,
-    },
-    "qwen3": {
-        "model_type": "qwen3", "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "rms_norm_eps": 1e-6,
-        "rope_theta": 1_000_000.0, "tie_word_embeddings": True, "max_position_embeddings": 256, "use_sliding_window": False,
-    },
-    # Llama 3.1's stretched positions: mlx_lm's class.
-    "llama3": {
-        "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 500_000.0,
-        "tie_word_embeddings": False, "max_position_embeddings": 256,
-        "rope_scaling": {
-            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 64,
-        },
-    },
-}  # fmt: skip
-
-
-def of_another_maker(folder: Path, kind: str, tokenizer, shards: int = 1):
-    """A random folder as the hub holds it, and mlx_lm's own class with those weights."""
-    import importlib
-
-    config = FOREIGN[kind] | {"vocab_size": tokenizer.vocab_size, "eos_token_id": tokenizer.end}
-    module = importlib.import_module(f"mlx_lm.models.{config['model_type']}")
-    theirs = module.Model(module.ModelArgs.from_dict(config))
-    key, arrays = mx.random.key(5), {}
-    for name, value in device.flat(theirs.parameters()):
-        key, draw = mx.random.split(key)
-        arrays[name] = value + 0.1 * mx.random.normal(value.shape, key=draw)
-    theirs.load_weights(list(arrays.items()))
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))
-    names = sorted(arrays)
-    files = [f"model-{i + 1:05d}-of-{shards:05d}.safetensors" for i in range(shards)]
-    index = {name: files[i % shards] for i, name in enumerate(names)}
-    for file in files:
-        weights.save_arrays(folder / file, {n: arrays[n] for n in names if index[n] == file})
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
-    tokenizer.save(folder)
-    return theirs
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", FOREIGN)
-def test_the_same_logits_as_mlx_lm(tokenizer, tmp_path: Path, kind: str) -> None:
-    theirs = of_another_maker(tmp_path / "m", kind, tokenizer, shards=2)
-    model = weights.load(tmp_path / "m")
-    assert isinstance(model.network, Transformer) == (kind != "llama3")
-    ids = mx.array([tokenizer.encode("Ada took a kite to the lake, and Bo took a drum to the hill. " * 4)])
-    assert ids.size > 64
-    assert mx.abs(model.network(ids) - theirs(ids)).max() < 1e-4
-
 
 def test_a_missing_shard_is_named(folder: Path) -> None:
     arrays = weights.load_arrays(folder / "model.safetensors")
@@ -288,7 +163,61 @@ def test_a_missing_shard_is_named(folder: Path) -> None:
         weights.load(folder)
 
 
-@pytest.mark.parametrize(("vocabulary", "fits"), [(200, False), (384, True), (420, True), (1000, False)])
+def test_left_over_weights_do_not_count(folder: Path) -> None:
+    arrays = weights.load_arrays(folder / "model.safetensors")
+    old = {name: mx.zeros_like(value) for name, value in arrays.items()}
+
+    def norm() -> float:
+        return device.number(weights.load(folder).network.model.norm.weight.sum())
+
+    want = norm()
+    assert want != 0
+    weights.save_arrays(folder / "model_old.safetensors", old)
+    assert norm() == want
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    index = {"weight_map": dict.fromkeys(arrays, "model-00001-of-00001.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert norm() == want
+    index["weight_map"]["model.norm.weight"] = "model_old.safetensors"
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match=r"model_old\.safetensors: holds .*, as another file of the model does"):
+        weights.load(folder)
+
+
+def test_ids_that_a_tokenizer_lacks_are_not_written(tiny, chat_tokenizer, tmp_path: Path) -> None:
+    weights.save_config(tmp_path, tiny, chat_tokenizer)
+    for name in ("config.json", "generation_config.json"):
+        told = {k: v for k, v in json.loads((tmp_path / name).read_text()).items() if k.endswith("_token_id")}
+        assert told == {"eos_token_id": 2 if name == "config.json" else [0, 2]}
+
+
+@pytest.fixture
+def chat_tokenizer() -> Tokenizer:
+    """One that names neither BOS nor padding, and knows the word None."""
+    spec = json.loads(byte_level().to_str())
+    spec["model"]["vocab"]["None"] = len(spec["model"]["vocab"])
+    config = {"bos_token": None, "pad_token": None, "eos_token": "<|im_end|>"}
+    files = {"tokenizer.json": spec, "tokenizer_config.json": config}
+    return Tokenizer.from_files({name: json.dumps(value).encode() for name, value in files.items()}, "m", "m")
+
+
+def test_positions_that_are_not_ours(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    theirs = {"rope_type": "default", "rope_theta": 1e6}
+    assert weights.shape_from(config | {"rope_parameters": theirs})
+    assert weights.shape_from(config | {"rope_parameters": {"full_attention": theirs}}) is None
+    assert weights.shape_from(config | {"rope_parameters": theirs | {"partial_rotary_factor": 0.5}}) is None
+    assert weights.shape_from(config | {"partial_rotary_factor": 0.5}) is None
+
+
+def test_the_context_of_a_model_with_a_config_for_its_text(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    del config["max_position_embeddings"]
+    (folder / "config.json").write_text(json.dumps(config | {"text_config": {"max_position_embeddings": 77}}))
+    assert weights.load(folder).context == 77
+
+
+@pytest.mark.parametrize(("vocabulary", "fits"), [(200, False), (384, True), (450, True), (460, False), (1000, False)])
 def test_a_tokenizer_that_is_another_models(tiny, tokenizer, tmp_path: Path, vocabulary: int, fits: bool) -> None:
     from dataclasses import replace
 
@@ -301,29 +230,6 @@ def test_a_tokenizer_that_is_another_models(tiny, tokenizer, tmp_path: Path, voc
         UserError, match=f"the tokenizer has 384 ids, the model (only )?{vocabulary}; they do not belong"
     ):
         weights.load(tmp_path / "m")
-
-
-@pytest.mark.slow
-def test_a_quantised_folder_is_unpacked_on_the_cpu(tokenizer, tmp_path: Path) -> None:
-    from lab import convert
-
-    of_another_maker(tmp_path / "m", "qwen3", tokenizer)
-    (tmp_path / "q").mkdir()
-    convert.quantise(tmp_path / "m", tmp_path / "q", 8, 32)
-    plain, packed = weights.load(tmp_path / "m"), weights.load(tmp_path / "q")
-    names = [name for name, _ in device.flat(packed.network.parameters())]
-    if device.on_cpu():
-        assert not any(name.endswith(".scales") for name in names)
-        assert packed.network.model.embed_tokens.weight.dtype == mx.float32
-    ids = mx.array([tokenizer.encode("Ada took a kite to the lake.")])
-    assert mx.abs(plain.network(ids) - packed.network(ids)).max() < 0.3
-    assert packed.tokenizer.fingerprint == tokenizer.fingerprint
-    with pytest.raises(UserError, match="is quantised already"):
-        convert.quantise(tmp_path / "q", tmp_path / "m", 4, 32)
-    of_another_maker(tmp_path / "odd", "smollm2", tokenizer)
-    (tmp_path / "r").mkdir()
-    with pytest.raises(UserError, match="no row of its matrices divides into groups of 128"):
-        convert.quantise(tmp_path / "odd", tmp_path / "r", 4, 128)
 
 
 @pytest.mark.slow

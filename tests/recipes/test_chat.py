@@ -217,6 +217,16 @@ def test_ctrl_c_stops_the_reply_and_keeps_the_chat(start: Start, tiny_run: Path)
     assert "Traceback" not in err
 
 
+def test_a_templates_words_cannot_move_the_cursor(here: Here, chat_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "rude"
+    shutil.copytree(chat_model, folder)
+    template = "{{ raise_exception('\x1b[31mred\x07') }}"
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_end|>", "chat_template": template}))
+    for said in (here("chat", "--model", folder, stdin=b"Ada\n"), here("generate", "--model", folder, "-p", "Ada")):
+        assert "␛[31mred␇" in said.err
+        assert "\x1b" not in said.err
+
+
 @pytest.fixture
 def phi(chat_model: Path, tmp_path: Path) -> Path:
     """A hub model whose special tokens bear our names, and whose template is not ours and uses loop controls."""

