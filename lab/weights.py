@@ -3,6 +3,7 @@
 Only safetensors and JSON are read; nothing is ever unpickled, no code in a folder is run.
 """
 
+import errno
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -55,10 +56,10 @@ def save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
         try:
             mx.save_safetensors(str(beside), arrays, {"format": "mlx"})
         except RuntimeError as error:
-            raise OSError(f"{path}: {error}") from error
+            raise OSError(errno.ENOSPC, f"cannot be written ({error})", str(path)) from error
         want, have = expected_size(beside), beside.stat().st_size
         if want != have:
-            raise OSError(f"{path}: wrote {have} of {want} bytes, the disk is full")
+            raise OSError(errno.ENOSPC, f"cannot be written whole ({have} of {want} bytes)", str(path))
         with open(beside, "rb") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)

@@ -81,7 +81,7 @@ def test_a_live_run_obeys_control_and_keeps_others_out(
     assert steps(run) == stands
     assert "checkpoint at step" in here("ctl", "live", "checkpoint").out
     until(lambda: (run / "checkpoints" / f"{stands:06d}").is_dir())
-    assert inspect(run).state == "paused"
+    until(lambda: inspect(run).state == "paused")  # after "saving"
     assert here("ctl", "live", "resume").code == 0
     until(lambda: steps(run) > stands)
     assert here("ctl", "live", "checkpoint").code == 0
