@@ -8,9 +8,11 @@ at here. Language and near-duplicates need the extra `data`. No MLX.
 import ipaddress
 import re
 from array import array
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +38,7 @@ class Example(NamedTuple):
 
 @dataclass
 class Report:
-    """What became of the documents; filled by `clean`."""
+    """What became of the documents; filled by `clean`. characters = kept + dropped + cut + masked."""
 
     rules: Rules
     examples: int = 3  # how many of each reason are kept
@@ -50,16 +52,18 @@ class Report:
     languages: Counter[str] = field(default_factory=Counter)  # of the documents in another language
     cut_lines: int = 0
     cut_documents: int = 0
+    cut_characters: int = 0  # of documents that are kept
     emails: int = 0
     addresses: int = 0
     masked_documents: int = 0
+    masked_characters: int = 0  # less than 0 where the masks are longer
     lengths: tuple["array[int]", "array[int]"] = field(default_factory=lambda: (array("L"), array("L")))
     places: list[tuple[int, str]] = field(default_factory=list)  # (index of its first document, file)
     numbers: "array[int]" = field(default_factory=lambda: array("L"))
 
     def place(self, index: int) -> str:
         """file:number of the document that was read as `index`."""
-        return f"{next(f for start, f in reversed(self.places) if start <= index)}:{self.numbers[index]}"
+        return f"{self.places[bisect_right(self.places, index, key=lambda p: p[0]) - 1][1]}:{self.numbers[index]}"
 
     def conclusion(self) -> str:
         """One line: how much is left, and what took most."""
@@ -89,8 +93,17 @@ class Report:
                 for rule, count in self.dropped.most_common()
             },
             "other_languages": dict(self.languages.most_common()),
-            "cut": {"lines": self.cut_lines, "documents": self.cut_documents},
-            "masked": {"emails": self.emails, "ip_addresses": self.addresses, "documents": self.masked_documents},
+            "cut": {
+                "lines": self.cut_lines,
+                "documents": self.cut_documents,
+                "characters": self.cut_characters,
+            },
+            "masked": {
+                "emails": self.emails,
+                "ip_addresses": self.addresses,
+                "documents": self.masked_documents,
+                "characters": self.masked_characters,
+            },
             "lengths": {
                 name: percentiles(sizes) for name, sizes in zip(("characters", "words"), self.lengths, strict=True)
             },
@@ -200,9 +213,12 @@ def check(rules: Rules) -> None:
             _detector()
         except ImportError:
             raise UserError(_without("telling languages apart", "--language any")) from None
+        known = [one["lang"] for one in _detector().detect("a", model="lite", k=1000, threshold=-1.0)]
         for code in rules.language:
-            if not re.fullmatch("[a-z]{2,3}", code):
-                raise UserError(f"--language {code}: give codes such as en or en,de, or any")
+            if code not in known:
+                near = get_close_matches(code, known, n=1)
+                hint = f"did you mean {near[0]}? " if near else ""
+                raise UserError(f"--language {code}: {hint}give codes such as en or en,de, or any")
     if rules.near_duplicates and not available():
         raise UserError(_without("finding near-duplicates", "--rule near-duplicates=off"))
 
@@ -250,8 +266,11 @@ def clean(documents: Iterable[Document], report: Report, root: Path | None = Non
             continue
         report.cut_lines += gone
         report.cut_documents += gone > 0
+        report.cut_characters += len(document.text) - len(text)
         if rules.mask:
+            whole = len(text)
             text, emails, addresses = mask(text)
+            report.masked_characters += whole - len(text)
             report.emails += emails
             report.addresses += addresses
             report.masked_documents += emails + addresses > 0

@@ -92,7 +92,9 @@ class Near:
 
     def find(self, words: list[str], index: int) -> tuple[int, float] | None:
         """(index, similarity) of the nearest of the documents that this one repeats; None, and from now on it is known
-        as `index`. In every band only the first document of its kind is remembered."""
+        as `index`. In every band only the first document of its kind is remembered. A text without a word is near none."""
+        if not words:
+            return None
         mine = self.signature(words)
         raw, size = mine.tobytes(), 4 * self._rows
         keys = [raw[size * band : size * (band + 1)] for band in range(len(self._bands))]

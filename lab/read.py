@@ -6,8 +6,10 @@ Every complaint is one line that names the file and the line, row or byte. No ML
 import contextlib
 import gzip
 import json
+import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -21,6 +23,7 @@ NOTES = (".md", ".markdown", ".org")  # one note, one document
 ROWS = (".jsonl",)
 TABLES = (".parquet",)
 PACKED = (".gz", ".zst")
+HELD_OUT = ("valid", "val", "validation")
 KINDS = TEXT + NOTES + ROWS + TABLES
 SURROGATE = re.compile("[\ud800-\udfff]")
 # A data set in several files: train-0.parquet, train-00000-of-00004.parquet, sometimes with a hash behind.
@@ -72,32 +75,64 @@ def locate(data: str | Path) -> Path:
 
 
 def files(data: str | Path) -> tuple[list[Path], list[Path]]:
-    """(training files, validation files) of a file, a folder or a hub data set. In a folder `valid.*` (or `val`,
-    `validation`) is held out and `test.*` left alone; everything else that holds text is trained on."""
+    """(training files, validation files) of a file, a folder or a hub data set, see `look`."""
+    return look(data)[:2]
+
+
+def look(data: str | Path) -> tuple[list[Path], list[Path], Counter[str]]:
+    """(training files, validation files, how many files of which kind are left alone) of a file, a folder or a hub data
+    set. In a folder `valid.*` (or `val`, `validation`) is held out and `test.*` left alone, and so is what lies in a
+    folder of such a name; everything else that holds text is trained on. Hidden files and folders do not count."""
     path = locate(data)
     if path.is_file():
         if suffix(path) not in KINDS:
             raise UserError(f"{path}: unknown kind of file; give .txt, .md, .jsonl or .parquet, plain or .gz")
-        return [path], []
+        return [path], [], Counter()
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder; give a text, a .jsonl, or a folder of them")
-    found = sorted(
-        f
-        for f in path.rglob("*")
-        if f.is_file()
-        and suffix(f) in KINDS
-        and not any(part.startswith(".") for part in f.relative_to(path).parts)  # .git, .obsidian
-    )
-    # A README explains a data set; it is no part of it.
-    found = [f for f in found if f.name.lower() not in ("readme.md", "license.txt", "licence.txt")]
-    stem = {f: PART.sub("", f.name.split(".")[0].lower()) for f in found}
-    valid = [f for f in found if stem[f] in ("valid", "val", "validation")]
-    train = [f for f in found if f not in valid and stem[f] != "test"]
-    if not train:
+    sides: dict[str, list[Path]] = {"train": [], "valid": []}
+    left = Counter[str]()
+    for folder, inside, names in os.walk(path, onerror=_closed):
+        inside[:] = [name for name in inside if not name.startswith(".")]  # .git, .obsidian
+        left["linked folder"] += sum(os.path.islink(os.path.join(folder, name)) for name in inside)
+        for file in (Path(folder, name) for name in names if not name.startswith(".")):
+            use = _use(file, path)
+            if use in sides:
+                sides[use].append(file)
+            else:
+                left[use] += 1
+    left = +left
+    if not sides["train"]:
         raise UserError(
             f"{data}: no .txt, .md or .jsonl file in this folder, and no .parquet (plain, .gz, .zst); put text there"
+            + (f" (left alone: {counts(left)})" if left else "")
         )
-    return train, valid
+    return sorted(sides["train"]), sorted(sides["valid"]), left
+
+
+def _use(file: Path, root: Path) -> str:
+    """'train', 'valid', or the kind of what is left alone. The file's name decides, then the folder next to it that is
+    named after a side: the hub's own parquet files are default/test/0000.parquet."""
+    if suffix(file) not in KINDS:
+        return suffix(file) or "without suffix"
+    if not file.is_file():
+        return "no plain file"
+    if file.name.lower() in ("readme.md", "license.txt", "licence.txt"):
+        return "README" if file.name.lower() == "readme.md" else "licence"  # explains a data set, is no part of it
+    stem = PART.sub("", file.name.split(".")[0].lower())
+    for name in (stem, *reversed(file.relative_to(root).parent.as_posix().lower().split("/"))):
+        if name in ("train", "test", *HELD_OUT):
+            return "valid" if name in HELD_OUT else name
+    return "train"
+
+
+def _closed(error: OSError) -> None:
+    raise UserError(f"{error.filename}: this folder cannot be read ({error.strerror}); open it, or move it away")
+
+
+def counts(left: Counter[str]) -> str:
+    """'.html 3, README 1', most first."""
+    return ", ".join(f"{kind} {count}" for kind, count in left.most_common())
 
 
 def texts(paths: Iterable[Path], column: str = "text") -> Iterator[str]:
@@ -116,7 +151,7 @@ def documents(path: Path, column: str = "text") -> Iterator[Document]:
 
     Rows of a jsonl or parquet: what `column` holds, a string or a list of messages (their contents, one below another).
     A Markdown or org file: one document without its front matter. A text: split at <|endoftext|>, or where there is
-    none at blank lines. UserError names file and line (rows), or file and byte (text that is no UTF-8).
+    none at blank lines; lines end with a line feed. UserError names file and line (rows), or file and byte (no UTF-8).
     """
     try:
         if suffix(path) in TABLES:
@@ -165,11 +200,17 @@ def _decode(line: bytes, path: Path, offset: int) -> str:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        bad = line[error.start]
+        bad, wide = line[error.start], offset == 0 and line.startswith((b"\xff\xfe", b"\xfe\xff"))
         raise UserError(
-            f"{path}: byte {offset + error.start} (0x{bad:02x}) is not UTF-8; convert the file, "
-            f"for example: iconv -f latin1 -t utf8"
+            f"{path}: byte {offset + error.start} (0x{bad:02x}) is not UTF-8{' but UTF-16' * wide}; convert the file, "
+            f"for example: iconv -f {'utf-16' if wide else 'latin1'} -t utf8"
         ) from error
+    if "\0" in text:
+        place = offset + line.index(0)
+        order = "le" if place % 2 else "be"  # UTF-16 without a mark: the first NUL is half of an ASCII character
+        raise UserError(
+            f"{path}: byte {place} is 0, which no text has; if it is UTF-16: iconv -f utf-16{order} -t utf8"
+        )
     return text if offset else text.removeprefix("\ufeff")  # the mark some editors begin a file with
 
 
@@ -269,5 +310,5 @@ def _documents(path: Path) -> Iterator[Document]:
 
 
 def _whole(lines: list[str], note: bool) -> str:
-    text = "".join(lines)
-    return FRONT_MATTER.sub("", text.replace("\r\n", "\n"), count=1).strip() if note else text.strip()
+    text = "".join(lines).replace("\r\n", "\n").replace("\r", "\n")
+    return FRONT_MATTER.sub("", text, count=1).strip() if note else text.strip()

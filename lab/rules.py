@@ -5,6 +5,7 @@ and repetition (Rae et al. 2021, arXiv:2112.11446, appendix A1.1), C4's (Raffel 
 the terminal punctuation mark, and three of FineWeb's own.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -201,7 +202,7 @@ def fineweb(text: str, rules: Rules) -> Iterator[tuple[str, float]]:
     low = text.lower()
     yield "max_lorem_ipsum", low.count("lorem ipsum" if rules.cut_lines == "c4" else "lorem ipsum dolor")
     yield "max_curly_brackets", text.count("{")
-    yield "min_sentences", sum(1 for _ in islice(SENTENCE.finditer(text), int(rules.min_sentences or 0)))
+    yield "min_sentences", sum(1 for _ in islice(SENTENCE.finditer(text), math.ceil(rules.min_sentences or 0)))
     lines = [line.rstrip() for line in text.split("\n") if line.strip()]
     words = len(text.split())
     if words < rules.share_words:

@@ -26,15 +26,20 @@ PATH = re.compile(r"(?<![\w~$.:/…])/(?:[^\s/'\"`,;|<>()]+/)+([^\s/'\"`,;|<>()]
 def hide(text: str) -> str:
     """Paths: the clone becomes `.`, the weights folder $LAB_HOME, the home folder ~; of any other the last part stays."""
     clone = Path(runs.__file__).resolve().parent.parent
-    for path, name in (
-        (runs.root(), "$LAB_HOME"),
-        (runs.root().resolve(), "$LAB_HOME"),
-        (clone, "."),
-        (Path.home(), "~"),
-    ):
-        if len(str(path)) > 1:  # a home of / hides nothing
-            text = re.sub(rf"{re.escape(str(path))}(?![\w-])", lambda _, name=name: name, text)  # type: ignore[misc]
-    return PATH.sub(r"…/\1", text)
+    for path, name in ((runs.root(), "$LAB_HOME"), (runs.root().resolve(), "$LAB_HOME"), (clone, ".")):
+        text = _named(text, str(path), name)
+    return PATH.sub(r"…/\1", tilde(text))
+
+
+def tilde(text: str) -> str:
+    """The home folder as ~."""
+    return _named(text, os.path.expanduser("~"), "~")
+
+
+def _named(text: str, path: str, name: str) -> str:
+    if len(path) < 2:  # a home of / hides nothing, and a user without one has ~
+        return text
+    return re.sub(rf"{re.escape(path)}(?![\w-])", lambda _: name, text)
 
 
 def free(text: str) -> str:
@@ -100,7 +105,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
     if isinstance(value, bool) or not isinstance(value, int):
-        return hide(str(value)).replace("|", "\\|")
+        return free(str(value)).replace("|", "\\|")
     return f"{value:,}"
 
 
@@ -125,7 +130,7 @@ def _checks(checks: Facts | None) -> str:
 
 
 def _point(each: Advice) -> str:
-    return f"- {'**broken** ' if each.broken else ''}{hide(each.text)}: `{hide(each.command)}`"
+    return f"- {'**broken** ' if each.broken else ''}{free(each.text)}: `{free(each.command)}`"
 
 
 def _runs() -> str:
@@ -157,7 +162,7 @@ def _last_log(found: list[Info]) -> str:
         except OSError:
             continue
         text = "\n".join(free(_unplaced(info, line))[:LINE].replace("```", "'''") for line in lines)
-        return f"\n\nThe last lines of {info.name}/log.txt:\n\n```\n{text}\n```"
+        return f"\n\nThe last lines of {free(info.name)}/log.txt:\n\n```\n{text}\n```"
     return ""
 
 

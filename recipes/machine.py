@@ -216,13 +216,19 @@ def memory() -> Facts:
         facts["available"] = int(found[1]) * 1024
     limit = read("/sys/fs/cgroup/memory.max").strip()
     if limit.isdecimal() and int(limit) < facts["total"]:
-        used = read("/sys/fs/cgroup/memory.current").strip()
         facts["container"] = int(limit)
-        left = int(limit) - int(used or 0)
+        left = int(limit) - used(read("/sys/fs/cgroup/memory.current"), read("/sys/fs/cgroup/memory.stat"))
         facts["available"] = min(left, facts.get("available", left))
     if MAC:
         facts |= free_on_mac(said("vm_stat"))
     return facts
+
+
+def used(current: str, stat: str) -> int:
+    """Bytes of a container that a new process cannot have: of `memory.current` without the cached files nobody read
+    lately, which the kernel gives up first (inactive_file in `memory.stat`)."""
+    cached = re.search(r"^inactive_file (\d+)$", stat, re.M)
+    return int(current.strip() or 0) - (int(cached[1]) if cached else 0)
 
 
 def free_on_mac(vm_stat: str) -> Facts:

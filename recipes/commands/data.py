@@ -124,7 +124,7 @@ def _files(config: Config, console: Console) -> None:
     rules = rules_of(config)
     check(rules)
     root = read.locate(config.what)
-    train, valid = read.files(root)
+    train, valid, left = read.look(root)
     out = _new_folder(config.out, root) if config.out else None
     report = Report(rules, max(config.examples, 3))
     files = {path: Counter[str]() for path in train + valid}
@@ -140,14 +140,14 @@ def _files(config: Config, console: Console) -> None:
             if len(shown) < config.show and document.file not in valid:
                 shown.append(document.text)
             yield document
+        if not report.documents:
+            raise UserError(f"{config.what}: no text in these files; put some there")
 
     if out is None:
         deque(looked_at(), maxlen=0)
     else:
-        _write(looked_at(), out, valid, base, lambda: _facts(config, report, files, valid, clock))
-    if not report.documents:
-        raise UserError(f"{config.what}: no text in these files; put some there")
-    facts = _facts(config, report, files, valid, clock)
+        _write(looked_at(), out, valid, base, lambda: _facts(config, report, files, valid, left, clock))
+    facts = _facts(config, report, files, valid, left, clock)
     if config.json:
         print(json.dumps(facts, ensure_ascii=False, indent=2))
         return
@@ -182,8 +182,6 @@ def _counted(paths: list[Path], files: dict[Path, Counter[str]], column: str, re
                 elif now > 1:
                     status.start()
                     status.update(escape(line))
-            if not count["documents"] and read.suffix(path) not in read.NOTES:  # an empty note is nothing odd
-                raise UserError(f"{path}: no text in this file; put some there, or leave the file out")
             before += path.stat().st_size
     finally:
         if status is not None:
@@ -191,7 +189,12 @@ def _counted(paths: list[Path], files: dict[Path, Counter[str]], column: str, re
 
 
 def _facts(
-    config: Config, report: Report, files: dict[Path, Counter[str]], valid: list[Path], clock: float
+    config: Config,
+    report: Report,
+    files: dict[Path, Counter[str]],
+    valid: list[Path],
+    left: Counter[str],
+    clock: float,
 ) -> dict[str, Any]:
     """What report.json and --json hold."""
     table = [
@@ -205,7 +208,8 @@ def _facts(
         for path, count in files.items()
     ]
     seconds = round(time.perf_counter() - clock, 2)
-    return {"data": config.what, "preset": config.preset} | report.facts() | {"files": table, "seconds": seconds}
+    about = {"files": table, "left_alone": dict(left.most_common()), "seconds": seconds}
+    return {"data": config.what, "preset": config.preset} | report.facts() | about
 
 
 def _new_folder(name: str, root: Path) -> Path:
@@ -270,6 +274,9 @@ def _tables(console: Console, facts: dict[str, Any], examples: int) -> None:
     for column in (*table.columns[1:3], table.columns[4]):
         column.justify = "right"
     console.print(table)
+    if left := facts["left_alone"]:
+        count, kinds = sum(left.values()), read.counts(Counter(left))
+        console.print(f"{count:,} file{'s' * (count != 1)} left alone ({escape(kinds)})", highlight=False)
 
     total = facts["documents"]
     table = Table("", "documents", "share", "characters", box=None, header_style="bold")
@@ -280,6 +287,10 @@ def _tables(console: Console, facts: dict[str, Any], examples: int) -> None:
         said = f" ({', '.join(f'{code} {count}' for code, count in list(more.items())[:5])})" if more else ""
         amount = f"{drop['documents']:,}", share(drop["documents"], total), f"{drop['characters']:,}"
         table.add_row(f"dropped: {name}{said}", *amount)
+    for name in ("cut", "masked"):
+        if facts[name]["characters"]:
+            table.add_row(f"{name} in what is kept", "", "", f"{facts[name]['characters']:,}")
+    table.add_row("all", f"{total:,}", "", f"{facts['characters']:,}", style="bold")
     for column in table.columns[1:]:
         column.justify = "right"
     console.print()

@@ -18,6 +18,7 @@ import dataclasses
 import json
 import shutil
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -98,8 +99,12 @@ def _target(config: Config) -> str:
     if path.is_dir() or not path.parent.is_dir():
         what = "is a folder" if path.is_dir() else "lies in a folder that is not there"
         raise UserError(f"--report {path} {what}; name a file such as {FILE}")
-    if path.exists() and not path.read_bytes().startswith(evidence.TITLE.encode()):
-        raise UserError(f"{path} is there and no report of `lab doctor`; name another file")
+    try:
+        if path.exists() and not path.read_bytes().startswith(evidence.TITLE.encode()):
+            raise UserError(f"{path} is there and no report of `lab doctor`; name another file")
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise UserError(f"--report {path} cannot be written ({error.strerror}); name a file elsewhere") from error
     return str(path)
 
 
@@ -261,8 +266,7 @@ def _lines(facts: Facts, checking: bool) -> Iterator[tuple[str, str]]:
         yield "training", f"{training['tokens_per_second']:,.0f} tokens/s at size {training['size']}: {share}"
     yield "memory", _memory(facts["memory"])
     disk = facts["disk"]
-    home = disk["folder"].replace(str(Path.home()), "~", 1) if len(str(Path.home())) > 1 else disk["folder"]
-    yield "disk", f"{disk['free'] / 1e9:,.1f} GB free of {disk['total'] / 1e9:,.0f} in {home}"
+    yield "disk", f"{disk['free'] / 1e9:,.1f} GB free of {disk['total'] / 1e9:,.0f} in {evidence.tilde(disk['folder'])}"
     yield "terminal", _terminal(facts["terminal"])
     if power := facts.get("power"):
         yield "power", ", ".join(f"{key.replace('_', ' ')} {_yes(value)}" for key, value in power.items())

@@ -45,7 +45,9 @@ def tell(subject: Subject, parts: dict[str, Found]) -> str:
     )
     gap = found["confidence"] - found["accuracy"]
     side = "too sure of itself" if gap > 0 else "not sure enough of itself"
+    if abs(gap) < 0.01:
+        side = "right on the whole, but not at every probability"
     said = f"It gives its first choice {100 * found['confidence']:.0f} % and is right {100 * found['accuracy']:.0f} %"
-    well = found["ece"] < 0.03
+    well = found["ece"] < max(0.03, 2 * found["ece_by_chance"])
     said += ": its probabilities can be taken at their word." if well else f": it is {side}."
     return "\n".join([*lines, said])

@@ -69,9 +69,10 @@ def error_by_chance(confidence: np.ndarray, seed: int = 0, draws: int = 50) -> f
     return float(np.mean(errors))
 
 
-def distinct(rows: Sequence[Sequence[int]], n: int) -> float:
-    """Different n-grams as a share of all, over all rows together (distinct-n, Li et al. 2016, arXiv:1510.03055)."""
-    grams = [g for row in rows for g in _grams(row, n)]
+def distinct(row: Sequence[int], n: int) -> float:
+    """Different n-grams as a share of all (distinct-n, Li et al. 2016, arXiv:1510.03055), of one row: over several it
+    would fall with their number."""
+    grams = _grams(row, n)
     return len(set(grams)) / max(1, len(grams))
 
 

@@ -40,10 +40,13 @@ def tell(subject: Subject, parts: dict[str, Found]) -> str:
         lines.append(f"{key:9}  {n['bits_per_byte']:13.3f}  {n['nll']:12.3f}  {n['tokens']:6}{beyond}")
     trained = [k for k in found["buckets"] if int(k.split("-")[0]) < subject.trained_length]
     first, best = found["buckets"][trained[0]]["bits_per_byte"], found["buckets"][trained[-1]]["bits_per_byte"]
-    said = f"A byte costs {first:.2f} bits at the window's start and {best:.2f} at positions {trained[-1]}"
-    said += ": it uses what it has read." if best < first * 0.97 else ": it gains nothing from what stands before."
+    if len(trained) > 1:
+        said = f"A byte costs {first:.2f} bits at the window's start and {best:.2f} at positions {trained[-1]}: "
+        lines.append(
+            said + ("it uses what it has read." if best < first * 0.97 else "it gains nothing from what stands before.")
+        )
     if later := [k for k in found["buckets"] if k not in trained]:
         last = found["buckets"][later[-1]]["bits_per_byte"]
-        said += f" At {later[-1]}, positions it was never trained on, {last:.2f}"
-        said += ": it does not reach beyond its training window." if last > best * 1.1 else ": no worse."
-    return "\n".join([*lines, said])
+        said = f"At {later[-1]}, positions it was never trained on, {last:.2f}: "
+        lines.append(said + ("it does not reach beyond its training window." if last > best * 1.1 else "no worse."))
+    return "\n".join(lines)

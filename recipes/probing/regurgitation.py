@@ -73,7 +73,9 @@ def fresh_lists(count: int, seed: int) -> list[str]:
 
 
 def parts(subject: Subject) -> dict[str, list[str]]:
-    """Documents by how often the model was told them."""
+    """Documents by how often the model was told them; none where the context ends before RECITED tokens are said."""
+    if subject.context < len(subject.tokenizer.begin) + GIVEN + RECITED:
+        return {}
     fresh = fresh_lists(subject.sizes.documents, subject.seed)
     if subject.told is None:
         stories = [pocket.story(10**15 + i) for i in range(subject.sizes.documents)]

@@ -1,6 +1,7 @@
 """The model that is probed: what it was trained on, and held-out text for it."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lab import data, device, weights
-from lab.errors import UserError
+from lab.errors import UserError, expand
 from lab.runs import find, read_json
 from lab.tokenizer import Tokenizer
 from recipes import pocket
@@ -101,9 +102,10 @@ def lineage(folder: Path) -> list[dict[str, Any]]:
     return line
 
 
-def open_subject(model: weights.Model, own: str | None, sizes: Sizes, seed: int) -> Subject:
-    """Look into the model's lineage for what it was trained on, and prepare held-out text: `own` (a file or folder), or
-    the pocket world's validation text, which no pocket model was trained on."""
+def open_subject(model: weights.Model, own: str | None, sizes: Sizes, seed: int, column: str | None = None) -> Subject:
+    """Look into the model's lineage for what it was trained on, and prepare held-out text: `own` (a file or folder, whose
+    rows keep their text in `column`, or where the training's did), or the pocket world's validation text, which no pocket
+    model was trained on."""
     line = lineage(model.folder)
     base = line[-1] if line and line[-1].get("recipe") == "pretrain" else {}
     made: dict[str, Any] = base.get("config") or {}
@@ -112,7 +114,7 @@ def open_subject(model: weights.Model, own: str | None, sizes: Sizes, seed: int)
     length = int(made.get("max_seq_length") or model.context)
     most = max(sizes.tokens, 2 * sizes.step) + LONGEST_WINDOW
     if own:
-        name, texts = own, _own_text(own, made.get("data"))
+        name, texts = _own_text(own, str(made.get("data") or ""), column or str(made.get("text_column") or "text"))
     else:
         name, texts = "the pocket world's validation text", (d.text for d in pocket.validation(0, 6 * most))
     ids = _encode(model.tokenizer, texts, most)
@@ -124,12 +126,18 @@ def open_subject(model: weights.Model, own: str | None, sizes: Sizes, seed: int)
     )  # fmt: skip
 
 
-def _own_text(own: str, trained_on: Any) -> Iterable[str]:
-    """Of the model's own training data the held-out side; of other data its validation files, or everything."""
-    if trained_on and Path(str(trained_on)) == Path(own):
-        return (text for text, _ in data.source(own).held_out())
+def _own_text(own: str, trained_on: str, column: str) -> tuple[str, Iterable[str]]:
+    """(what it is, the texts): of the model's own training data the held-out side; of other data its validation files, or
+    everything. Where that holds files which the model was trained on, the name says so."""
+    if trained_on and Path(trained_on) == Path(own):
+        return own, (text for text, _ in data.source(own, column).held_out())
     train, valid = data.files(own)
-    return data.texts(valid or train)
+    seen = list[Path]()
+    if trained_on and expand(trained_on).exists():
+        with suppress(UserError):  # there may be no text left in it
+            seen = data.files(trained_on)[0]
+    known = {file.resolve() for file in seen} & {file.resolve() for file in valid or train}
+    return own + (" (the model was trained on it)" if known else ""), data.texts(valid or train, column)
 
 
 def _encode(tokenizer: Tokenizer, texts: Iterable[str], most: int) -> np.ndarray:

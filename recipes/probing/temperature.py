@@ -6,10 +6,13 @@ from recipes.probing.figures import distinct, repeated, shorten
 from recipes.probing.subject import Found, Said, Subject
 
 PROMPT = "One day"
+LEAST = 16  # tokens that there must be room for: fewer repeat nothing
 
 
 def parts(subject: Subject) -> dict[str, float]:
     """Four temperatures."""
+    if len(subject.prompts([PROMPT])[0]) + LEAST > subject.context:
+        return {}
     return {f"temp_{temp}": temp for temp in (0.0, 0.5, 1.0, 1.5)}
 
 
@@ -30,8 +33,8 @@ def measure(subject: Subject, temp: float) -> Found:
             "samples": len(rows),
             "tokens": sum(map(len, rows)) / len(rows),
             "different": len({tuple(row) for row in rows}),
-            "distinct_1": distinct(rows, 1),
-            "distinct_2": distinct(rows, 2),
+            "distinct_1": sum(distinct(row, 1) for row in rows) / len(rows),
+            "distinct_2": sum(distinct(row, 2) for row in rows) / len(rows),
             "repeated_4": sum(map(repeated, rows)) / len(rows),
             "p": sum(p) / max(1, len(p)),
         },

@@ -78,6 +78,8 @@ def tell(subject: Subject, parts: dict[str, Found]) -> str:
             f"{key.removeprefix('length_'):>6}  {n['rows']:4}  {n['seconds']:{11 + len(what)}.3f}  {n['cpu_s']:11.3f}"
             f"  {n['tok_s']:13,.0f}  {n['peak_gb']:21.3f} GB"
         )
+    if len(found) == 1:  # nothing to compare
+        return "\n".join(lines)
     short, long = found[0], found[-1]
     first, last = (key.removeprefix("length_") for key in (next(iter(numbers)), next(reversed(numbers))))
     said = (

@@ -296,3 +296,31 @@ def test_what_is_meant_to_be_here_is_not_looked_for_on_the_hub(
     with pytest.raises(UserError, match="no such file or folder"):
         read.files(name)
     assert hub.asked == []
+
+
+def test_a_set_split_into_folders_keeps_its_sides(tmp_path: Path) -> None:
+    """The hub's own parquet files lie in default/test/0000.parquet."""
+    for side in ("train", "Test", "validation"):
+        (tmp_path / "default" / side).mkdir(parents=True)
+        (tmp_path / "default" / side / "0000.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / "page.html").write_text("<p>")
+    train, valid, left = read.look(tmp_path)
+    assert [f.parent.name for f in train] == ["train"]
+    assert [f.parent.name for f in valid] == ["validation"]
+    assert left == {"test": 1, ".html": 1}
+
+
+def test_line_ends_of_other_systems_become_line_feeds(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"one\r\ntwo\r\n\r\nthree")
+    assert list(read.read(path)) == ["one\ntwo", "three"]
+
+
+@pytest.mark.parametrize(
+    ("form", "named"), [("utf-16", "utf-16"), ("utf-16-le", "utf-16le"), ("utf-16-be", "utf-16be")]
+)
+def test_utf_16_is_named(tmp_path: Path, form: str, named: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("A plain sentence.".encode(form))
+    with pytest.raises(UserError, match=f"iconv -f {named}"):
+        list(read.read(path))

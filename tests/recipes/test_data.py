@@ -53,8 +53,13 @@ def test_the_report_counts_everything(here: Here, notes: Path) -> None:
     }  # fmt: skip
     assert said["kept"]["documents"] == 42
     assert said["other_languages"] == {"pl": 1}
-    assert said["cut"] == {"lines": 1, "documents": 1}
-    assert said["masked"] == {"emails": 1, "ip_addresses": 0, "documents": 1}
+    assert said["cut"] == {"lines": 1, "documents": 1, "characters": 53}
+    assert said["masked"] == {"emails": 1, "ip_addresses": 0, "documents": 1, "characters": -7}  # masks are longer
+    gone = sum(drop["characters"] for drop in said["dropped"].values())
+    assert (
+        said["characters"]
+        == said["kept"]["characters"] + gone + said["cut"]["characters"] + said["masked"]["characters"]
+    )
     kept = {Path(row["file"]).name: (row["documents"], row["kept"], row["used_for"]) for row in said["files"]}
     assert kept == {
         "train.jsonl": (43, 39, "training"),  # document 5 stands in valid.txt as well: training loses it
@@ -219,3 +224,21 @@ def test_without_a_terminal_progress_is_plain_lines_on_stderr(tmp_path: Path) ->
     assert lines  # it takes more than the two seconds until the first
     for line in lines:
         assert re.fullmatch(r"lab data: +\d+%  [\d,]+ documents, [a-z\d. ]+ % kept  left [\d:]+", line)
+
+
+def test_an_empty_file_among_others_is_counted_and_no_more(here: Here, home: Path) -> None:
+    folder = home / "some"
+    folder.mkdir()
+    (folder / "a.txt").write_text("")
+    (folder / "z.txt").write_text("A child went to the market and came home with a red kite before the rain began.\n")
+    said = report(here("data", folder, "--json"))
+    assert said["documents"] == 1
+    (folder / "z.txt").write_text("")
+    assert here("data", folder).code == 2
+
+
+def test_a_language_that_the_detector_does_not_know_is_refused(here: Here, notes: Path) -> None:
+    said = here("data", "notes", "--language", "eng")
+    assert said.code == 2
+    assert "eng" in said.err
+    assert len(said.err.splitlines()) == 1

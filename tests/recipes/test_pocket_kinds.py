@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -173,7 +174,7 @@ def test_echoes_say_again_what_they_said() -> None:
     """The last three words or more stood there before, in this order."""
     for seed in range(200):
         words = re.split(r", | |\n", pocket.document("echoes", seed).text)
-        pairs = list(zip(words, words[1:], strict=False))
+        pairs = list(pairwise(words))
         assert {pairs[-1], pairs[-2]} <= set(pairs[:-2]), words
 
 

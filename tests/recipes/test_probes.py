@@ -85,8 +85,8 @@ def test_the_error_by_chance_is_what_a_perfect_model_shows() -> None:
 
 
 def test_diversity_by_hand() -> None:
-    assert figures.distinct([[1, 2, 1, 2], [1, 2]], 1) == pytest.approx(2 / 6)
-    assert figures.distinct([[1, 2, 1, 2], [1, 2]], 2) == pytest.approx(2 / 4)
+    assert figures.distinct([1, 2, 1, 2], 1) == pytest.approx(2 / 4)
+    assert figures.distinct([1, 2, 1, 2], 2) == pytest.approx(2 / 3)
     assert figures.repeated([1, 2, 3, 4, 5, 6, 7]) == 0
     assert figures.repeated([1, 2, 3, 4] * 3) == pytest.approx(1 - 4 / 9)
     assert figures.repeated([1, 2]) == 0
