@@ -21,7 +21,10 @@ COMMANDS = {
     "chat": ("recipes.commands.chat", "talk with a model; a base model completes what you type"),
     "generate": ("recipes.commands.generate", "continue a prompt once"),
     "tokens": ("recipes.commands.tokens", "see how tokenizers cut text; train one"),
-    "data": ("recipes.commands.data", "look at training text, and clean it: the pocket world, your files, or a hub data set"),
+    "data": (
+        "recipes.commands.data",
+        "look at training text, and clean it: the pocket world, your files, or a hub data set",
+    ),
     "runs": ("recipes.commands.runs", "list runs and models"),
     "ctl": ("recipes.commands.ctl", "pause, resume, checkpoint or stop a live run"),
     "ship": ("recipes.commands.ship", "copy a finished run, thinned and in bf16, as a model to share"),
