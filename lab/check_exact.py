@@ -23,6 +23,7 @@ from lab import device, learn, reference
 from lab.learn import Learner, Schedule
 from lab.loss import Batch, nll
 from lab.model import Shape, Transformer
+from lab.sample import Sampling, distribution, draw
 from lab.tokenizer import Tokenizer
 
 FP32, TF32, BF16 = 2.0**-24, 2.0**-10, 2.0**-8
@@ -244,3 +245,59 @@ def update(learner: Learner | None = None) -> Measured:
             worst = most(worst, far(before[key] - after[key], learner.schedule(step) * share * want))
     u = max(unit(), FP32 * math.sqrt(max(v.shape[-1] for v in first.values())))
     return Measured(worst, NEWTON_SCHULZ * u, "3.4445^5 x rounding of a product: Newton-Schulz")
+
+
+# -- draws against probabilities ---------------------------------------------------------------------------------------
+
+
+def draws(take: Callable[[mx.array, int], Any] | None = None) -> Measured:
+    """How often ids are drawn against their probability: Pearson's chi-square over 20,000 draws, in deviations. Both for
+    the lab's draw and for MLX's; `take` draws so many ids from log-probabilities [V]."""
+    count, found = 20_000, list[Measured]()
+    logits = mx.array(np.random.default_rng(8).standard_normal(64).astype(np.float32) * 2)
+    logp = distribution(logits, Sampling(temp=0.9, top_k=40))
+
+    def ours(logp: mx.array, n: int) -> Any:
+        uniform = np.random.default_rng(9).random(n)
+        return draw(mx.broadcast_to(logp, (n, logp.size)), uniform, Sampling(temp=1.0))[0]
+
+    def theirs(logp: mx.array, n: int) -> Any:
+        return mx.random.categorical(logp, num_samples=n, key=mx.random.key(0))
+
+    want = np.exp(exact(logp)) * count
+    for drawing in (take,) if take else (ours, theirs):
+        have = np.bincount(np.array(drawing(logp, count)).astype(np.int64), minlength=64)
+        if have[want == 0].any():
+            return Measured(math.inf, 5.0, "an id of probability 0 was drawn")
+        found.append(_deviations(have, want))
+    return max(found)
+
+
+def rare_draws(take: Callable[..., tuple[Any, Any]] = draw) -> Measured:
+    """How often ids of 50,000 are drawn of which all but 100 are equally rare: chi-square of 1,000 draws over 20 stretches
+    of the vocabulary. Once half of the mass is theirs; once 0.002, 4e-8 each, and the numbers drawn with fall into that
+    end. One sum in fp32 over the vocabulary never reaches such ids."""
+    size, head, count, stretches, found = 50_000, 100, 1_000, 20, list[Measured]()
+    for tail, start in ((0.5, 0.0), (0.002, 0.998)):
+        p = np.where(np.arange(size) < head, (1 - tail) / head, tail / (size - head))
+        logits, have = mx.array(np.log(p).astype(np.float32)), np.zeros(stretches)
+        uniform = start + (1 - start) * np.random.default_rng(10).random(count)
+        for some in np.split(uniform, count // 40):  # 40 rows: 8 MB an array
+            ids, logp = take(mx.broadcast_to(logits, (len(some), size)), some, Sampling(temp=1.0))
+            if not np.isfinite(np.array(logp)).all():
+                return Measured(math.inf, 5.0, "an id was drawn whose log-probability is infinite")
+            have += np.bincount(np.array(ids).astype(np.int64) * stretches // size, minlength=stretches)
+        share = np.clip(np.cumsum(p) - start, 0, None) / (1 - start)  # of the draws that end at this id or before
+        found.append(_deviations(have, np.diff(share[size // stretches - 1 :: size // stretches], prepend=0) * count))
+    return max(found)
+
+
+def _deviations(have: np.ndarray, want: np.ndarray) -> Measured:
+    """Pearson's chi-square of counts against expected ones, in deviations; those of which fewer than 5 are expected (the
+    rule of thumb for the chi-square distribution) are one bin."""
+    often = want >= 5
+    freedom = int(often.sum()) - (0 if want[~often].any() else 1)
+    chi = float(((have - want)[often] ** 2 / want[often]).sum())
+    chi += float((have - want)[~often].sum() ** 2 / max(want[~often].sum(), 1e-9))
+    error = most(abs(chi - freedom) / math.sqrt(2 * freedom))
+    return Measured(error, 5.0, f"5 deviations of chi-square with {freedom} degrees")

@@ -17,7 +17,7 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
 
-from lab import device, loss, reference, sample, weights
+from lab import device, loss, reference, weights
 from lab.batch import Request
 from lab.batch import sample as sample_many
 from lab.check_exact import (
@@ -44,7 +44,7 @@ from lab.check_exact import (
 from lab.learn import Learner
 from lab.loss import Batch, nll
 from lab.model import Transformer, new_cache, silu
-from lab.sample import Sampling, distribution
+from lab.sample import Sampling
 from lab.stream import Stream
 
 
@@ -153,56 +153,6 @@ def causal(network: Transformer | None = None) -> Measured:
     leak = apart(a[:, :25], b[:, :25])
     blind = apart(a[:, 25:], b[:, 25:]) < 1e-3
     return Measured(math.inf if blind else leak, 0.0, "the same sums in the same order")
-
-
-def rare_draws(take: Callable[..., tuple[np.ndarray, np.ndarray]] = sample.draw) -> Measured:
-    """How often ids of 50,000 are drawn, half of the mass lying flat on all but 100: Pearson's chi-square of 1,000 draws
-    over 20 stretches of the vocabulary, in deviations. Sums that lose what is small draw the tail too seldom."""
-    size, head, count, stretches = 50_000, 100, 1_000, 20
-    p = np.full(size, 0.5 / (size - head))
-    p[:head] = 0.5 / head
-    logits, have = mx.array(np.log(p).astype(np.float32)), np.zeros(stretches)
-    for uniform in np.split(np.random.default_rng(10).random(count), count // 40):  # 40 rows: 8 MB an array
-        ids, logp = take(mx.broadcast_to(logits, (len(uniform), size)), uniform, Sampling(temp=1.0))
-        if not np.isfinite(logp).all():
-            return Measured(math.inf, 5.0, "an id was drawn whose log-probability is infinite")
-        have += np.bincount(ids.astype(np.int64) * stretches // size, minlength=stretches)
-    want = p.reshape(stretches, -1).sum(1) * count
-    return _deviations(have, want)
-
-
-def _deviations(have: np.ndarray, want: np.ndarray) -> Measured:
-    """Pearson's chi-square of counts in deviations; where fewer than 5 are expected (the rule of thumb for the chi-square
-    distribution) all such are one bin."""
-    often = want >= 5
-    freedom = int(often.sum()) - (0 if want[~often].any() else 1)
-    chi = float(((have - want)[often] ** 2 / want[often]).sum())
-    chi += float((have - want)[~often].sum() ** 2 / max(want[~often].sum(), 1e-9))
-    error = most(abs(chi - freedom) / math.sqrt(2 * freedom))
-    return Measured(error, 5.0, f"5 deviations of chi-square with {freedom} degrees")
-
-
-def draws(take: Callable[[mx.array, int], Any] | None = None) -> Measured:
-    """How often ids are drawn against their probability: Pearson's chi-square over 20,000 draws, in deviations. Both for
-    the lab's draw and for MLX's; `take` draws so many ids from log-probabilities [V]."""
-    count, found = 20_000, list[Measured]()
-    logits = mx.array(np.random.default_rng(8).standard_normal(64).astype(np.float32) * 2)
-    logp = distribution(logits, Sampling(temp=0.9, top_k=40))
-
-    def ours(logp: mx.array, n: int) -> np.ndarray:
-        uniform = np.random.default_rng(9).random(n)
-        return sample.draw(mx.broadcast_to(logp, (n, logp.size)), uniform, Sampling(temp=1.0))[0]
-
-    def theirs(logp: mx.array, n: int) -> np.ndarray:
-        return np.array(mx.random.categorical(logp, num_samples=n, key=mx.random.key(0)))
-
-    want = np.exp(exact(logp)) * count
-    for drawing in (take,) if take else (ours, theirs):
-        have = np.bincount(np.array(drawing(logp, count)).astype(np.int64), minlength=64)
-        if have[want == 0].any():
-            return Measured(math.inf, 5.0, "an id of probability 0 was drawn")
-        found.append(_deviations(have, want))
-    return max(found)
 
 
 def storage(

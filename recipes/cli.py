@@ -23,7 +23,7 @@ COMMANDS = {
     "tokens": ("recipes.commands.tokens", "see how tokenizers cut text; train one"),
     "data": (
         "recipes.commands.data",
-        "look at training text, and clean it: the pocket world, your files, or a hub data set",
+        "look at training text, and clean it: yours, the hub's, the pocket world",
     ),
     "runs": ("recipes.commands.runs", "list runs and models"),
     "ctl": ("recipes.commands.ctl", "pause, resume, checkpoint or stop a live run"),
