@@ -55,7 +55,7 @@ CHECKS = (
     Check("sampler", "the sampler's log-probabilities against a forward pass", check_pairs.sampler),
     Check("sampled_together", "rows sampled together against a forward pass each", check_pairs.sampled_together),
     Check("draws", "how often ids are drawn against their probability", check_exact.draws),
-    Check("rare_draws", "how often ids of 50,000 are drawn, half in the tail", check_pairs.rare_draws),
+    Check("rare_draws", "how often rare ids of 50,000 are drawn", check_exact.rare_draws),
     Check("batch", "a row in a batch against the row alone", check_pairs.batch),
     Check("micro_batches", "one batch against its micro-batches", check_pairs.micro_batches),
     Check("causal", "logits before a changed token against before the change", check_pairs.causal),
