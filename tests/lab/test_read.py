@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -310,10 +311,37 @@ def test_a_set_split_into_folders_keeps_its_sides(tmp_path: Path) -> None:
     assert left == {"test": 1, ".html": 1}
 
 
+def test_what_is_left_alone_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "a.txt").write_text("far")
+    folder = tmp_path / "near"
+    folder.mkdir()
+    for name in ("README.md", "LICENSE.txt", "Test.md", "a.pdf", "b.PDF", "Makefile", ".hidden"):
+        (folder / name).write_text(name)
+    (folder / "linked").symlink_to(tmp_path / "far")
+    (folder / "gone.txt").symlink_to(tmp_path / "gone.txt")
+    with pytest.raises(UserError, match=r"no \.txt.* .left alone: \.pdf 2, .*README 1"):
+        read.files(folder)
+    (folder / "note.md").write_text("A note.")
+    train, valid, left = read.look(folder)
+    assert ([f.name for f in train], valid) == (["note.md"], [])
+    assert left == {
+        ".pdf": 2, "README": 1, "licence": 1, "test": 1, "without suffix": 1, "linked folder": 1, "no plain file": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root enters every folder")
+def test_a_folder_that_cannot_be_entered_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "shut").mkdir(mode=0)
+    with pytest.raises(UserError, match="shut: this folder cannot be read"):
+        read.files(tmp_path)
+
+
 def test_line_ends_of_other_systems_become_line_feeds(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    path.write_bytes(b"one\r\ntwo\r\n\r\nthree")
-    assert list(read.read(path)) == ["one\ntwo", "three"]
+    path.write_bytes(b"one\r\ntwo\r\n\r\nthree\rfour")
+    assert list(read.read(path)) == ["one\ntwo", "three\nfour"]
 
 
 @pytest.mark.parametrize(
