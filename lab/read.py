@@ -132,7 +132,7 @@ def _closed(error: OSError) -> None:
 
 def counts(left: Counter[str]) -> str:
     """'.html 3, README 1', most first."""
-    return ", ".join(f"{kind} {count}" for kind, count in left.most_common())
+    return ", ".join(f"{kind} {count}" for kind, count in sorted(left.items(), key=lambda one: (-one[1], one[0])))
 
 
 def texts(paths: Iterable[Path], column: str = "text") -> Iterator[str]:

@@ -91,7 +91,17 @@ def test_the_tables_say_it_in_words(here: Here, notes: Path) -> None:
     assert "\nkept 89.4 % of 47 documents; biggest reason: exact-duplicates 4.3 %\n" in said.out
     assert "0. " + stories(1, 7)[0] in said.out
     assert "2. " + stories(3, 7)[2] not in said.out
-    assert POLISH not in here("data", "notes").out
+    assert "left alone" not in said.out
+    (notes / "page.html").write_text("<p>")
+    (notes / "README.md").write_text("# Notes")
+    said = here("data", "notes")
+    assert POLISH not in said.out
+    assert "\n2 files left alone (.html 1, README 1)\n" in said.out
+    column = [
+        int(n.replace(",", ""))
+        for n in re.findall(r"^ *(?:kept|dropped|cut|masked|all)\b.* (-?[\d,]+) *$", said.out, re.M)
+    ]
+    assert sum(column[:-1]) == column[-1] > 0
 
 
 def test_what_is_written_is_what_pretrain_reads(here: Here, notes: Path, cli: Lab, tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_an_installation_without_mlx_is_named_not_traced(cli: Lab, tmp_path: Pat
         (["out.md"], "lab doctor --report out.md"),
         (["--report", "none/out.md"], "folder that is not there"),
         (["--report", "."], "is a folder"),
+        (["--report", "/dev/fd/out.md"], "--report /dev/fd/out.md cannot be written"),
         (["--report", "-", "--json"], "both want standard output"),
         (["--chekc"], "did you mean --check"),
     ],
@@ -160,6 +161,36 @@ def test_the_report_names_nobody_and_no_private_place(
     assert log.count("```") == 2
     assert "| crashed | pretrain | failed | 3/6 |  | ~/books/a.txt: cut |" in text
     assert "| tiny | pretrain | done | 6/6 |" in text
+
+
+def test_a_run_named_after_its_user_is_not_named(
+    facts: dict[str, Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USER", "annabel")
+    run = tiny_run.rename(tiny_run.with_name("annabel-1"))
+    status = json.loads((run / "status.json").read_text())
+    (run / "status.json").write_text(json.dumps(status | {"state": "running"}))  # it died: nobody holds its lock
+    told = without_checks(facts) | {"work": machine.work(), "mlx_error": "annabel's libmlx.so is broken"}
+    text = evidence.report(told, advise(told))
+    assert "annabel" not in text
+    assert "run USER-1 died at step 6 of 6" in text
+    assert "The last lines of USER-1/log.txt" in text
+
+
+def test_a_user_without_a_home_is_no_trouble(here: Here, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No HOME and no entry in passwd, as in some containers: Python then leaves ~ as it is."""
+    monkeypatch.setenv("HOME", "~")
+    with pytest.raises(RuntimeError):
+        Path.home()
+    said = here("doctor", "--report", "r.md")
+    assert (said.code, said.err) == (0, "")
+    assert re.search(rf"^disk .* in {re.escape(str(home))}$", said.out, re.M)
+    assert evidence.hide("~/a and /home/b/c") == "~/a and …/c"
+
+
+def test_the_home_folder_is_a_whole_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert evidence.tilde("/home/ann/x, /home/anna/x") == "~/x, /home/anna/x"
 
 
 def test_names_inside_words_stay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,6 +271,13 @@ def test_what_macos_says_is_read() -> None:
     assert machine.power("", "", "") == {}
     assert machine.free_on_mac(VM_STAT) == {"available": 33_400 * 16_384}
     assert machine.free_on_mac("no such thing") == {}
+
+
+def test_cached_files_are_free_memory_of_a_container() -> None:
+    stat = "anon 700\nfile 5000\nactive_file 1000\ninactive_file 4000\n"
+    assert machine.used("6000\n", stat) == 2000
+    assert machine.used("6000\n", "") == 6000
+    assert machine.used("", "") == 0
 
 
 def test_a_running_training_is_seen(here: Here, tiny_run: Path) -> None:
