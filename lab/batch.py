@@ -320,8 +320,11 @@ def _drawn(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """(ids [B], logp [B], the model's own best (id, p) [B, top, 2] or None)."""
     uniform = np.array([row.random.random() if row else 0.0 for row in rows])
-    recent = [sampling.recent([*row.prompt, *row.ids]) if row else () for row in rows]
-    ids, logp = draw(penalised(logits, recent, sampling.repetition_penalty), uniform, sampling)
+    said = logits
+    if sampling.repetition_penalty != 1:  # a list of all ids a row, each token: only where it is looked at
+        recent = [sampling.recent([*row.prompt, *row.ids]) if row else () for row in rows]
+        said = penalised(logits, recent, sampling.repetition_penalty)
+    ids, logp = draw(said, uniform, sampling)
     return ids, logp, own(logits, ids, top)[1] if top else None
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from lab.errors import UserError
 from lab.near import Exact, Near, available, words
-from lab.read import Document
+from lab.read import Document, missing
 from lab.rules import Drop, Rules, cut, fineweb, gopher, judge
 
 
@@ -224,7 +224,7 @@ def check(rules: Rules) -> None:
 
 
 def _without(what: str, flag: str) -> str:
-    return f"{what} needs the extra `data`: uv sync --extra data, or pip install -e '.[data]'; or go without: {flag}"
+    return f"{missing(what)}; or go without: {flag}"
 
 
 def screen(text: str, rules: Rules) -> tuple[str, int, Drop | None, str]:

@@ -13,6 +13,7 @@ from typing import Any
 from lab import gguf, hub, runs
 from lab.errors import UserError, expand
 from lab.runs import read_json
+from lab.words import short
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,6 @@ class Found:
         """In words: 'llama, 135M, chat, Q4_1'."""
         talk = "chat" if self.chat else "base"
         return ", ".join(filter(None, [self.architecture, short(self.parameters), talk, self.stored]))
-
-
-def short(count: int) -> str:
-    """1234567 -> '1.2M'."""
-    for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        if count >= size:
-            value = count / size
-            return f"{value:.1f}{unit}" if value < 10 else f"{value:.0f}{unit}"
-    return str(count) if count else ""
 
 
 def everything() -> list[Found]:

@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from typing import Any
 VERSION = 1  # of the run folder's format
 
 
-def passport(recipe: str, config: dict[str, Any], parent: str | None) -> dict[str, Any]:
-    """run.json: all that made the run, written once."""
+def passport(
+    recipe: str, config: dict[str, Any], parent: str | None, charts: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """run.json: all that made the run, written once, and what to draw of it: charts of {"title", "keys", "log"}, the
+    main one first."""
     versions = {"python": sys.version.split()[0]}
     for package in ("mlx", "mlx-lm", "sentencepiece", "numpy"):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -20,7 +24,7 @@ def passport(recipe: str, config: dict[str, Any], parent: str | None) -> dict[st
     return {
         "version": VERSION, "recipe": recipe, "config": config, "parent": parent, "argv": sys.argv[1:],
         "versions": versions, "git": _git_revision(), "created": time.time(), "seed": config.get("seed"),
-    }  # fmt: skip
+    } | ({"charts": list(charts)} if charts else {})  # fmt: skip
 
 
 def _git_revision() -> str | None:

@@ -14,13 +14,25 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from lab.errors import UserError
 from lab.passport import VERSION, passport
-from lab.runs import COMMANDS, check_name, checkpoints, free, lock, newest, read_json, root, runs, write_atomic
+from lab.runs import (
+    COMMANDS,
+    WATCHERS,
+    check_name,
+    checkpoints,
+    free,
+    lock,
+    newest,
+    read_json,
+    root,
+    runs,
+    write_atomic,
+)
 
 
 class Part(Protocol):
@@ -41,8 +53,11 @@ def _sync_folder(path: Path) -> None:
 class Run:
     """The owner's side: one process, one lock. Use as a context manager; `steps` is the loop of every recipe."""
 
-    def __init__(self, recipe: str, config: dict[str, Any], name: str | None, resume: bool, parent: str | None = None):
-        self.recipe, self.config = recipe, config
+    def __init__(
+        self, recipe: str, config: dict[str, Any], name: str | None, resume: bool, parent: str | None = None,
+        charts: Sequence[dict[str, Any]] = (),
+    ):  # fmt: skip
+        self.recipe, self.config, self.charts = recipe, config, charts
         self.step, self.total = 0, 0
         self.state, self.headline = "starting", ""
         self.latest: dict[str, Any] = {}  # last metrics, for whoever shows progress
@@ -89,9 +104,8 @@ class Run:
         if resume:
             self._look_back()
         else:
-            write_atomic(
-                self.folder / "run.json", json.dumps(passport(self.recipe, self.config, parent), indent=2) + "\n"
-            )
+            made = passport(self.recipe, self.config, parent, self.charts)
+            write_atomic(self.folder / "run.json", json.dumps(made, indent=2) + "\n")
         (self.folder / "checkpoints").mkdir(exist_ok=True)
         control = self.folder / "control.jsonl"
         self._control_read = control.stat().st_size if control.exists() else 0  # older orders are not for this start
@@ -111,7 +125,7 @@ class Run:
     def _cut_back(self, lengths: dict[str, int]) -> None:
         """Cut every jsonl to the length it had at the checkpoint; what came later is written again."""
         for file in self.folder.glob("*.jsonl"):
-            if file.name != "control.jsonl":
+            if file.name not in WATCHERS:
                 os.truncate(file, min(int(lengths.get(file.name, 0)), file.stat().st_size))
         for file in (self.folder / "episodes").glob("*.jsonl"):
             if file.stem.isdigit() and int(file.stem) > self.step:
@@ -300,7 +314,7 @@ class Run:
             "version": VERSION, "state": state, "step": self.step, "total": self.total, "pid": os.getpid(), "t": now,
             "eta": self.eta(), "headline": self.headline, "note": self.note,
         }  # fmt: skip
-        for key in ("loss", "tok_s", "mem_active", "mem_peak", "mem_process"):
+        for key in ("loss", "tok_s", "mem_active", "mem_peak", "mem_cache", "mem_process", "mem_swap"):
             if key in self.latest:
                 status[key] = self.latest[key]
         write_atomic(self.folder / "status.json", json.dumps(status | more) + "\n", sync=False)
@@ -327,7 +341,7 @@ class Run:
             self.event("checkpoint")
             for file in self._files.values():  # a recorded length must be on the disk before the record of it
                 os.fsync(file.fileno())
-            lengths = {f.name: f.stat().st_size for f in self.folder.glob("*.jsonl") if f.name != "control.jsonl"}
+            lengths = {f.name: f.stat().st_size for f in self.folder.glob("*.jsonl") if f.name not in WATCHERS}
             write_atomic(aside / "state.json", json.dumps({"step": self.step, "lengths": lengths}) + "\n")
             _sync_folder(aside)
             if target.exists():

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from lab.errors import UserError, expand
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 COMMANDS = ("pause", "resume", "checkpoint", "stop")
+WATCHERS = ("control.jsonl", "notes.jsonl")  # written by those who watch a run; a resumed run leaves them whole
 
 
 def root() -> Path:
@@ -110,12 +111,12 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
 
 
-def runs() -> list[Info]:
-    """Every run and model folder in the root, newest first, shipped ones last."""
+def runs(look: Callable[[Path], Info] = inspect) -> list[Info]:
+    """Every run and model folder in the root, newest first, shipped ones last. `look` reads one (a watcher remembers)."""
     if not root().is_dir():
         return []
     found = [f for f in root().iterdir() if f.is_dir() and ((f / "run.json").exists() or (f / "config.json").exists())]
-    infos = [inspect(f) for f in found if not f.name.startswith(".")]
+    infos = [look(f) for f in found if not f.name.startswith(".")]
     return sorted(infos, key=lambda i: (i.name.startswith("pocket-"), -i.created, i.name))
 
 
@@ -156,6 +157,16 @@ def send(name: str, command: str) -> None:
         raise UserError(f"{name}: no process runs it (state: {inspect(folder).state}); nothing to {command}")
     with open(folder / "control.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps({"cmd": command, "t": time.time()}) + "\n")
+
+
+def add_note(name: str, step: int, text: str) -> None:
+    """A person's words on a run, at a step: one more line of notes.jsonl."""
+    folder, _ = find(name)
+    try:
+        with open(folder / "notes.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "t": time.time(), "text": text}, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise UserError(f"{folder}: the note cannot be written ({error.strerror})") from error
 
 
 def free(recipe: str) -> str:

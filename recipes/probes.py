@@ -99,8 +99,7 @@ def run(config: Config, record: Run) -> None:
     if device.slow_blas():
         record.say(device.NO_OPENBLAS)
     kept = read_json(record.folder / RESULTS)
-    config = check(replace(config, model=kept.get("model") or config.model))
-    assert config.model is not None
+    assert config.model is not None  # check() filled it in
     record.note = "loading"
     sizes = QUICK if config.quick else Sizes()
     subject = open_subject(open_model(config.model, None), config.data, sizes, config.seed, config.text_column)

@@ -17,27 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.run import Run
-
-BARS = "▁▂▃▄▅▆▇█"
-
-
-def duration(seconds: float | None) -> str:
-    """'1:05' or '2:03:04'; '-' for unknown."""
-    if seconds is None:
-        return "-"
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
-
-
-def sparkline(values: list[float], width: int = 40) -> str:
-    """A line of bars, the newest at the right; each bar is the mean of its share of the values."""
-    if not values:
-        return ""
-    size = max(1, -(-len(values) // width))
-    means = [sum(values[i : i + size]) / len(values[i : i + size]) for i in range(0, len(values), size)]
-    low, high = min(means), max(means)
-    return "".join(BARS[round((v - low) / (high - low or 1) * (len(BARS) - 1))] for v in means)
+from lab.words import duration, sparkline
 
 
 class _Panel:

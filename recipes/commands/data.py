@@ -36,9 +36,9 @@ from lab.errors import UserError, expand
 from lab.read import Document
 from lab.rules import PRESETS, Rules, change
 from lab.runs import write_atomic
+from lab.words import duration
 from recipes import pocket
 from recipes.pretrain import check_kind, parse_mix
-from recipes.progress import duration
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ Examples:
   lab doctor --json                 for programs
 """
 
-import contextlib
 import dataclasses
 import json
 import shutil
@@ -32,6 +31,7 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import FlagCreatePairsOff, Positional
 
+from lab.display import busy
 from lab.errors import UserError, expand
 from lab.runs import write_atomic
 from recipes import evidence, machine
@@ -60,7 +60,7 @@ def run(config: Config) -> int:
     out = Console(quiet=quiet, highlight=False)
     facts: Facts = {}
     for title, gather in STAGES:
-        with _busy(title):
+        with busy(title):
             gather(facts)
     _show(out, facts, config.check)
     if config.check and "mlx_error" not in facts:
@@ -169,17 +169,6 @@ STAGES: tuple[tuple[str, Callable[[Facts], None]], ...] = (
     ("measuring matrix products", _products),
     ("measuring a training step", _training),
 )
-
-
-@contextlib.contextmanager
-def _busy(title: str) -> Iterator[None]:
-    """A line that turns while something goes on; on a terminal only."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(f"{title}..."):
-        yield
 
 
 def _check(out: Console) -> Facts:

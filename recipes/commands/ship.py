@@ -53,8 +53,7 @@ def run(config: Config) -> int:
     target = _target(config, source)
     with convert.aside(target, config.replace) as folder:
         _copy(config, source, checkpoint, folder)
-    size = sum(f.stat().st_size for f in target.rglob("*") if f.is_file())
-    print(f"{target}: {size / 1e6:.2f} MB")
+    print(f"{target}: {convert.size_of(target) / 1e6:.2f} MB")
     return 0
 
 
