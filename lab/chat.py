@@ -10,9 +10,10 @@ caught by a second rendering, of messages that spell nothing.
 """
 
 import datetime
+import functools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypedDict
 
 from lab.errors import UserError
@@ -32,33 +33,104 @@ class Message(TypedDict):
 
 def prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     """Ids that end where the assistant's next reply begins."""
-    for i, message in enumerate(messages):
-        if message["role"] not in ROLES:
-            raise UserError(f"message {i + 1}: role {message['role']!r}; use {', '.join(ROLES)}")
+    _check(tokenizer, messages)
     if tokenizer.ours:
-        return _ours(tokenizer, messages)
-    if tokenizer.chat_template is None:
-        raise UserError(
-            f"{tokenizer.name} is a base model without a chat template; it completes text (lab generate -p)"
-        )
+        return [*_ours(tokenizer, messages)[0], tokenizer.special["<|assistant|>"]]
     return _hub(tokenizer, messages)
 
 
-def _ours(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
-    """BOS, then role, content, END for each message, then the assistant's role."""
-    ids = list(tokenizer.begin)
+def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int], list[float]]:
+    """(ids, weights) of a whole conversation, to train on: weight 1 for what the assistant says and the END after it, 0
+    for all else (roles, users, system, what a template adds).
+
+    A trained reply follows just the ids that `prompt` of the messages before it gives. Ours: every turn is trained.
+    Some hub templates tell an old turn otherwise than when it was said (they drop its thoughts): such a turn is not
+    trained. The last one always is: what follows it is left out where it changes it, and where the template alone does
+    so, the turn's prompt and its plain text stand in.
+    """
+    _check(tokenizer, messages)
+    if tokenizer.ours:
+        return _ours(tokenizer, messages)
+    ids = _hub(tokenizer, messages, reply=False)
+    weights = [0.0] * len(ids)
+    turns = [i for i, message in enumerate(messages) if message["role"] == "assistant" and i]
+    for i in turns:
+        before = _hub(tokenizer, messages[:i])
+        then = ids if i + 1 == len(messages) else _hub(tokenizer, messages[: i + 1], reply=False)
+        end = next((at for at in range(len(before), len(then)) if then[at] in tokenizer.ends), len(then) - 1) + 1
+        if ids[: len(before)] == before and ids[:end] == then[:end]:
+            weights[len(before) : end] = [1.0] * (end - len(before))
+        elif i == turns[-1] and i + 1 < len(messages):  # what follows has changed it, and is not trained
+            return render(tokenizer, messages[: i + 1])
+        elif i == turns[-1]:
+            said = [*_said(tokenizer, messages[i]["content"], before), tokenizer.end]
+            return before + said, [0.0] * len(before) + [1.0] * len(said)
+    return ids, weights
+
+
+def fitting(
+    tokenizer: Tokenizer, messages: Sequence[Message], context: int, room: int
+) -> tuple[list[int], list[Message], int]:
+    """(`prompt` ids, the messages they hold, how many were dropped), such that `room` tokens of `context` stay free.
+
+    The oldest turns go, a question with its answer, never the system message. UserError where the last message alone
+    does not fit.
+    """
+    turns = [i for i, message in enumerate(messages) if message["role"] != "system"]
+    starts = sorted({0, *turns[2::2], *turns[1:][-1:]})
+
+    def since(start: int) -> tuple[list[int], list[Message]]:
+        kept = [m for i, m in enumerate(messages) if i >= start or m["role"] == "system"]
+        return prompt(tokenizer, kept), kept
+
+    start, (ids, kept) = 0, since(0)
+    if len(ids) + room > context and len(starts) > 1:
+        start = starts[-1]
+        ids, kept = since(start)
+    if len(ids) + room > context:
+        raise UserError(
+            f"the message has {len(ids)} tokens and the context {context}; "
+            f"shorten it to about {max(1, context - room)} tokens"
+        )
+    low, high = 0, starts.index(start)  # what starts at `low` does not fit, at `high` it does
+    while high - low > 1:
+        middle = (low + high) // 2
+        more = since(starts[middle])
+        if len(more[0]) + room <= context:
+            high, start, (ids, kept) = middle, starts[middle], more
+        else:
+            low = middle
+    return ids, kept, sum(1 for i in turns if i < start)
+
+
+def _check(tokenizer: Tokenizer, messages: Sequence[Message]) -> None:
+    for i, message in enumerate(messages):
+        if message["role"] not in ROLES:
+            raise UserError(f"message {i + 1}: role {message['role']!r}; use {', '.join(ROLES)}")
+    if not tokenizer.ours and tokenizer.chat_template is None:
+        raise UserError(
+            f"{tokenizer.name} is a base model without a chat template; it completes text (lab generate -p)"
+        )
+
+
+def _ours(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int], list[float]]:
+    """BOS, then role, content, END for each message; the assistant's contents and ENDs weigh 1."""
+    ids, weights = list(tokenizer.begin), [0.0] * len(tokenizer.begin)
     for message in messages:
-        ids += [tokenizer.special[f"<|{message['role']}|>"], *tokenizer.encode(message["content"]), tokenizer.end]
-    return [*ids, tokenizer.special["<|assistant|>"]]
+        said = [*tokenizer.encode(message["content"]), tokenizer.end]
+        ids += [tokenizer.special[f"<|{message['role']}|>"], *said]
+        weights += [0.0, *([float(message["role"] == "assistant")] * len(said))]
+    return ids, weights
 
 
-def _hub(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
-    """The template of the model's own folder; special tokens come out of the template's own text only."""
+def _hub(tokenizer: Tokenizer, messages: Sequence[Message], reply: bool = True) -> list[int]:
+    """The template of the model's own folder, up to where a reply begins or, without `reply`, to the end of the last
+    turn; special tokens come out of the template's own text only."""
     core = tokenizer.core
     assert isinstance(core, HuggingFace)
     stand_ins = _stand_ins(core, messages)
     disguised = [_disguised(core, message, stand_ins) for message in messages]
-    text, bare = _render(tokenizer, disguised, [_blank(core, message) for message in disguised])
+    text, bare = _fill(tokenizer, reply, disguised, [_blank(core, message) for message in disguised])
     parts = _split(core, text)
     if parts[1::2] != _split(core, bare)[1::2]:
         raise UserError(
@@ -70,10 +142,25 @@ def _hub(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
         if [i for i in ids if i in core.special_ids] == [core.special[part] for part in parts[1::2]]:
             return ids
     names = {char: name for name, char in stand_ins.items()}
-    plain = ["".join(names.get(char, char) for char in part) for part in parts[::2]]
+    return _encode(tokenizer, ["".join(names.get(char, char) for char in part) for part in parts[::2]], parts[1::2])
+
+
+def _encode(tokenizer: Tokenizer, plain: Sequence[str], specials: Sequence[str]) -> list[int]:
+    """Ids of text, special token, text, ..., text; the texts themselves yield no special."""
     runs = tokenizer.encode_batch(plain)
-    marks = [[core.special[part]] for part in parts[1::2]] + [[]]
+    marks = [[tokenizer.special[name]] for name in specials] + [[]]
     return [i for run, mark in zip(runs, marks, strict=True) for i in (*run, *mark)]
+
+
+def _said(tokenizer: Tokenizer, content: str, before: Sequence[int]) -> list[int]:
+    """Ids of a reply where `before` has asked for it. Tokens that show as text (<think>) mean themselves; where the
+    prompt has opened a thought already, the reply does not open it again."""
+    core = tokenizer.core
+    opened = tokenizer.decode(before[-8:], specials=True)
+    content = next((content.removeprefix(t) for t in ("<think>\n", "<think>") if opened.endswith(t)), content)
+    names = sorted((name for name, i in core.special.items() if i not in core.hidden), key=len, reverse=True)
+    parts = re.split("(" + "|".join(map(re.escape, names)) + ")", content) if names else [content]
+    return _encode(tokenizer, parts[::2], parts[1::2])
 
 
 def _stand_ins(core: HuggingFace, messages: Sequence[Message]) -> dict[str, str]:
@@ -116,9 +203,21 @@ def _split(core: HuggingFace, text: str) -> list[str]:
     return parts
 
 
-def _render(tokenizer: Tokenizer, *talks: Sequence[Message]) -> list[str]:
-    """The template's text for each talk, by the environment of transformers (trim_blocks, lstrip_blocks, loop controls,
-    `raise_exception`, `strftime_now`, `tojson`, `{% generation %}`), sandboxed: a template is foreign code."""
+def _fill(tokenizer: Tokenizer, reply: bool, *talks: Sequence[Message]) -> list[str]:
+    """The template's text for each talk; with `reply`, up to where the next one begins."""
+    given = {"tools": None, "documents": None, "add_generation_prompt": reply, **dict(_names(tokenizer))}
+    try:
+        fill = _template(tokenizer.chat_template or "")
+        return [fill(messages=[dict(m) for m in messages], **given) for messages in talks]
+    except Exception as error:  # a template can raise anything
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{tokenizer.name}: its chat template refuses these messages: {reason}") from error
+
+
+@functools.lru_cache(8)
+def _template(text: str) -> Callable[..., str]:
+    """A template, compiled (Qwen3's takes 10 ms) in the environment of transformers (trim_blocks, lstrip_blocks, loop
+    controls, `raise_exception`, `strftime_now`, `tojson`, `{% generation %}`), sandboxed: it is foreign code."""
     from jinja2 import TemplateError, nodes  # 60 ms: only for hub templates
     from jinja2.ext import Extension
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -144,13 +243,7 @@ def _render(tokenizer: Tokenizer, *talks: Sequence[Message]) -> list[str]:
     )
     env.globals.update(raise_exception=refuse, strftime_now=lambda form: datetime.datetime.now().strftime(form))
     env.filters["tojson"] = to_json
-    given = {"tools": None, "documents": None, "add_generation_prompt": True, **dict(_names(tokenizer))}
-    try:
-        template = env.from_string(tokenizer.chat_template or "")
-        return [template.render(messages=[dict(m) for m in messages], **given) for messages in talks]
-    except Exception as error:  # a template can raise anything
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{tokenizer.name}: its chat template refuses these messages: {reason}") from error
+    return env.from_string(text).render
 
 
 def _names(tokenizer: Tokenizer) -> Iterator[tuple[str, str]]:

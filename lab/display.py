@@ -1,6 +1,7 @@
 """What a long call shows on stderr, and signs in the place of control characters. No MLX."""
 
 import contextlib
+import contextvars
 import functools
 import sys
 import threading
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 CONTROLS = {c: 0x2400 + c for c in range(32) if chr(c) not in "\n\t"} | {0x7F: 0x2421}
 CONTROLS |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
+# Where one is set, nothing is drawn: it is told (words, done, total, unit), total 0 for a call that cannot say how far it
+# is. What it raises ends the call. Each thread has its own.
+Listener = Callable[[str, int, int, str], None]
+listener: contextvars.ContextVar[Listener | None] = contextvars.ContextVar("listener", default=None)
+
 
 @functools.cache
 def _console() -> "Console":
@@ -27,6 +33,10 @@ def _console() -> "Console":
 @contextlib.contextmanager
 def busy(what: str) -> Iterator[None]:
     """A sign of life while one long call runs: a spinner on a terminal, elsewhere a line after two seconds."""
+    if tell := listener.get():
+        tell(what, 0, 0, "")
+        yield
+        return
     if _console().is_terminal:
         with _console().status(what):
             yield
@@ -44,6 +54,11 @@ def busy(what: str) -> Iterator[None]:
 def bar(title: str, verb: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Yields show(done): a bar with time left on a terminal, a line every ten seconds elsewhere. `unit` is what a
     million of `total` is called: MB, or M weights."""
+    if tell := listener.get():
+        what = f"{verb} {title}"
+        tell(what, 0, total, unit)
+        yield lambda done: tell(what, min(done, total), total, unit)
+        return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     if _console().is_terminal:

@@ -71,12 +71,14 @@ class Stream:
         self.cache, self.held = new_cache(self.network), []
 
     def __call__(
-        self, ids: Sequence[int], sampling: Sampling, seed: int = 0, stop: Sequence[str] = (), top: int = 0
-    ) -> Iterator[Token]:
+        self, ids: Sequence[int], sampling: Sampling, seed: int = 0, stop: Sequence[str] = (), top: int = 0,
+        completes: bool = False,
+    ) -> Iterator[Token]:  # fmt: skip
         """Tokens after `ids` until an END, a stop string, max_tokens or the end of the context. The END token is yielded
         too. Text that may still become a stop string, or that ends inside a character, comes with a later token.
         UserError, before the first token is asked for, where there is no prompt or it leaves no room. Closing the
-        iterator cancels; the cache keeps what it holds."""
+        iterator cancels; the cache keeps what it holds. `completes`: the text of `ids` goes on, so the first word keeps
+        its space where a tokenizer would drop it at the beginning of a text."""
         if not 0 <= seed < 1 << 64:
             raise UserError(f"--seed {seed}: must lie between 0 and 2^64 - 1")
         if not ids:
@@ -86,13 +88,15 @@ class Stream:
                 f"the prompt has {len(ids)} tokens, the model's context {self.context}; shorten it by "
                 f"{len(ids) - self.context + 1}"
             )
-        return self._tokens(ids, sampling, seed, stop, top)
+        return self._tokens(ids, sampling, seed, stop, top, completes)
 
     def _tokens(
-        self, ids: Sequence[int], sampling: Sampling, seed: int, stop: Sequence[str], top: int
+        self, ids: Sequence[int], sampling: Sampling, seed: int, stop: Sequence[str], top: int, completes: bool
     ) -> Iterator[Token]:
         everything, held = list(ids), ""
-        decoder, stops = self.tokenizer.stream(), _Stops(stop)
+        decoder, stops = self.tokenizer.stream(), Stops(stop)
+        for token in ids if completes else ():
+            decoder.push(token)
         random = np.random.default_rng(seed)
         limit = min(sampling.max_tokens, self.context - len(ids))
         for count in range(1, limit + 1):
@@ -127,7 +131,7 @@ class Stream:
         return int(ids[0]), float(logp[0]), float(p[0]), tuple((int(i), float(q)) for i, q in best[0])
 
 
-class _Stops:
+class Stops:
     """Looks for stop strings in text that arrives in pieces."""
 
     def __init__(self, stop: Sequence[str]):

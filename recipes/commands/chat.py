@@ -65,21 +65,9 @@ class Conversation:
             tokenizer = self.model.tokenizer
             return [*tokenizer.begin, *tokenizer.encode(self.messages[-1]["content"])]
         room = min(self.sampling.max_tokens, self.model.context // 4)
-        messages, dropped = self.messages, 0
-        while True:
-            ids = chat.prompt(self.model.tokenizer, messages)
-            turns = [i for i, m in enumerate(messages) if m["role"] != "system"]
-            if len(ids) + room <= self.model.context:
-                self.messages, self.dropped = messages, self.dropped + dropped
-                return ids
-            if len(turns) <= 1:  # nothing is forgotten for a message that cannot be answered
-                raise UserError(
-                    f"the message has {len(ids)} tokens and the context {self.model.context}; "
-                    f"shorten it to about {self.model.context - room} tokens"
-                )
-            cut = turns[2] if len(turns) > 2 else turns[1]
-            messages = [m for i, m in enumerate(messages) if i >= cut or m["role"] == "system"]
-            dropped += sum(1 for i in turns if i < cut)
+        ids, self.messages, dropped = chat.fitting(self.model.tokenizer, self.messages, self.model.context, room)
+        self.dropped += dropped
+        return ids
 
     def reply(self) -> None:
         """Stream the answer to the last message; Ctrl-C keeps what was said so far."""
@@ -94,7 +82,7 @@ class Conversation:
         main = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGINT, press) if main else None
         try:
-            for token in self.stream(ids, self.sampling, self.seed):
+            for token in self.stream(ids, self.sampling, self.seed, completes=not self.model.chats):
                 if pressed:  # MLX's bindings sometimes swallow an exception that a signal raises inside them
                     raise KeyboardInterrupt
                 first = first or time.perf_counter()

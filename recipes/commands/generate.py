@@ -122,7 +122,7 @@ def run(config: Config) -> int:
         shown = text
     stream = Stream(model.network, tokenizer, model.context)
     seed = config.seed if config.seed is not None else fresh_seed()
-    tokens = stream(ids, options, seed, config.stop)
+    tokens = stream(ids, options, seed, config.stop, completes=bool(shown))
     show(shown)
     started, count, first = time.perf_counter(), 0, 0.0
     try:

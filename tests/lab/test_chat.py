@@ -1,4 +1,5 @@
-"""Chat templates of the hub: the ids that transformers gives, and no special token out of what a user typed."""
+"""Chat templates, ours and the hub's: the ids that transformers gives, no special token out of what a user typed, and
+which ids of a conversation are trained."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lab.chat import Message, prompt
+from lab.chat import Message, fitting, prompt, render
 from lab.errors import UserError
 from lab.tokenizer import Tokenizer
 from tests.conftest import stories
@@ -132,6 +133,10 @@ def test_ids_are_those_of_transformers(both: Both, name: str, spm: bool) -> None
             continue
         want = theirs.apply_chat_template(messages, add_generation_prompt=True, tokenize=True)["input_ids"]
         assert prompt(ours, messages) == want, messages
+        changed = name == "thoughts" and "</think>" in messages[-2]["content"] if len(messages) > 2 else False
+        told = messages[:-1] if changed else messages
+        want = theirs.apply_chat_template(told, add_generation_prompt=False, tokenize=True)["input_ids"]
+        assert render(ours, messages)[0] == want, messages
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -254,3 +259,126 @@ def test_where_the_template_may_lie(tmp_path: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": {"a": 1}}))
     with pytest.raises(UserError, match="chat_template is no text"):
         Tokenizer.load(folder)
+
+
+# -- what is trained -------------------------------------------------------------------------------------------------
+
+LONG = talk(
+    ("system", "Be brief. <|assistant|>"), ("user", "Ada?<|end|>\n<|im_end|>"), ("assistant", "Bo <|end|> took a kite."),
+    ("user", "And <|user|> then?"), ("assistant", "She went home.\n\nLate."), ("user", "Sure?"), ("assistant", ""),
+    ("user", "Oh."),
+)  # fmt: skip
+
+
+def trained(ids: list[int], weights: list[float]) -> list[list[int]]:
+    """The runs of ids with weight 1."""
+    assert len(ids) == len(weights)
+    assert set(weights) <= {0.0, 1.0}
+    runs: list[list[int]] = [[]]
+    for i, weight in zip(ids, weights, strict=True):
+        if weight:
+            runs[-1].append(i)
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+def test_every_turn_of_ours_is_trained_after_its_prompt(tokenizer: Tokenizer) -> None:
+    ids, weights = render(tokenizer, LONG)
+    starts = []
+    for i, message in enumerate(LONG):
+        if message["role"] == "assistant":
+            before = prompt(tokenizer, LONG[:i])
+            assert ids[: len(before)] == before
+            said = [*tokenizer.encode(message["content"]), tokenizer.end]
+            assert ids[len(before) :][: len(said)] == said
+            starts.append(range(len(before), len(before) + len(said)))
+    assert [i for i, weight in enumerate(weights) if weight] == [i for run in starts for i in run]
+    # Roles and ENDs are those of the turns; what was typed is text, to the last character.
+    marks = [i for i in ids if i in tokenizer.special.values()]
+    names = [name for m in LONG for name in (f"<|{m['role']}|>", "<|end|>")]
+    assert marks == [tokenizer.special[name] for name in ("<|bos|>", *names)]
+    assert tokenizer.decode(ids, specials=True) == "<|bos|>" + "".join(
+        f"<|{m['role']}|>{m['content']}<|end|>" for m in LONG
+    )
+    assert render(tokenizer, talk(("user", "Ada?"))) == (prompt(tokenizer, talk(("user", "Ada?")))[:-1], [0.0] * 5)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("spm", [False, True])
+def test_turns_of_a_hub_template_are_trained_after_their_prompts(tmp_path: Path, name: str, spm: bool) -> None:
+    tokenizer = Tokenizer.load(build(tmp_path / "m", TEMPLATES[name], end=["<|im_end|>", "<|eot_id|>"], spm=spm))
+    (tmp_path / "m" / "generation_config.json").write_text(
+        json.dumps({"eos_token_id": [tokenizer.special[s] for s in ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")]})
+    )
+    tokenizer = Tokenizer.load(tmp_path / "m")
+    messages = [m for m in LONG if m["content"] and not (name == "no system" and m["role"] == "system")]
+    messages[-1:] = talk(("user", "Ada took?"), ("assistant", "A <|im_end|> drum <|eot_id|>."), ("user", "Oh."))[
+        messages[-1]["role"] == messages[-2]["role"] :
+    ]
+    ids, weights = render(tokenizer, messages)
+    said = trained(ids, weights)
+    replies = [m["content"] for m in messages if m["role"] == "assistant"]
+    assert [tokenizer.decode(run[:-1]).strip() for run in said] == replies
+    assert all(run[-1] in tokenizer.ends for run in said)
+    at = 0
+    for i, message in enumerate(messages):
+        if message["role"] == "assistant":
+            before = prompt(tokenizer, messages[:i])
+            assert ids[: len(before)] == before
+            assert weights.index(1.0, at) == len(before)
+            at = weights.index(0.0, len(before))
+
+
+def test_a_turn_that_is_told_otherwise_later_is_not_trained(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.load(build(tmp_path / "m", THOUGHTS))
+    first, last = "<think>\nAda or Bo?\n</think>\n\nAda.", "<think>\nSure.\n</think>\n\nYes <|im_end|>."
+    messages = talk(("user", "Who?"), ("assistant", first), ("user", "Sure?"), ("assistant", last))
+    ids, weights = render(tokenizer, messages)
+    assert [tokenizer.decode(run, specials=True) for run in trained(ids, weights)] == [last + "<|im_end|>"]
+    assert ids[: weights.index(1.0)] == prompt(tokenizer, messages[:3])
+    assert tokenizer.special["<think>"] in ids
+    # Without thoughts nothing is dropped, so both turns are trained; a later thought does not change that.
+    for second in ("Yes.", last):
+        plain = talk(("user", "Who?"), ("assistant", "Ada."), ("user", "Sure?"), ("assistant", second))
+        assert len(trained(*render(tokenizer, plain))) == 2
+    assert trained(*render(tokenizer, messages[:1])) == []
+
+
+def test_a_template_that_opens_the_thought_itself(tmp_path: Path) -> None:
+    """As DeepSeek-R1 and QwQ: the prompt ends in <think>, and no reply is told with its thoughts afterwards."""
+    template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] | trim + '<|im_end|>\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+    )
+    tokenizer = Tokenizer.load(build(tmp_path / "m", template))
+    said = "<think>\nAda or Bo?\n</think>\n\nAda <|im_end|> it is."
+    messages = talk(("user", "Who?"), ("assistant", said), ("user", "Sure?"), ("assistant", said))
+    ids, weights = render(tokenizer, messages)
+    assert ids[: weights.index(1.0)] == prompt(tokenizer, messages[:3])
+    assert ids[weights.index(1.0) - 2] == tokenizer.special["<think>"]
+    (run,) = trained(ids, weights)
+    assert tokenizer.decode(run, specials=True) == said.removeprefix("<think>\n") + "<|im_end|>"
+    assert [i for i in run if i in tokenizer.special.values()] == [tokenizer.special["</think>"], tokenizer.end]
+
+
+def test_the_oldest_turns_go_until_the_rest_fits(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    hub = Tokenizer.load(build(tmp_path / "m", CHATML))
+    turns = [(role, f"Ada took {'a kite ' * (i % 4)}{i}.") for i in range(9) for role in ("user", "assistant")]
+    for core in (tokenizer, hub):
+        for messages in (talk(("system", "Be brief."), *turns, ("user", "Ada?")), talk(*turns)):
+            system = messages[:1] if messages[0]["role"] == "system" else []
+            spoken = messages[len(system) :]
+            # All that may be left, longest first: pairs go, and of the last pair the question.
+            left = [system + spoken[n:] for n in sorted({*range(0, len(spoken), 2), len(spoken) - 1})]
+            for context in range(len(prompt(core, left[-1])) + 10, len(prompt(core, messages)) + 20, 23):
+                want = next(m for m in left if len(prompt(core, m)) + 10 <= context)
+                assert fitting(core, messages, context, room=10) == (
+                    prompt(core, want),
+                    want,
+                    len(messages) - len(want),
+                )
+            with pytest.raises(
+                UserError, match=r"the message has \d+ tokens and the context 12; shorten it to about 2 tok"
+            ):
+                fitting(core, messages, 12, room=10)

@@ -6,8 +6,11 @@ import pytest
 
 from lab.batch import complete
 from lab.errors import UserError
+from lab.model import Shape, Transformer
 from lab.sample import Sampling, distribution
 from lab.stream import Stream
+from lab.tokenizer import Tokenizer
+from tests.lab.test_chat import CHATML, build
 
 
 def test_draws_follow_the_distribution(tiny, tokenizer) -> None:
@@ -87,3 +90,18 @@ def test_ctrl_c_while_the_cache_goes_back_starts_it_again(tiny, tokenizer, monke
         list(stream(second, options))
     assert stream.held == []
     assert list(stream(second, options)) == list(Stream(tiny, tokenizer, 256)(second, options))
+
+
+def test_text_that_goes_on_keeps_the_space_of_its_first_word(tmp_path) -> None:
+    """Tokenizers of Llama 2's kind put a space in front of a text and take it away again: only at its beginning."""
+    spaced = Tokenizer.load(build(tmp_path / "spm", CHATML, spm=True))
+    network = Transformer(Shape(spaced.vocab_size, 32, 1, num_attention_heads=2, num_key_value_heads=2, head_dim=16))
+    network.initialise(0)
+    ids = spaced.encode("Ada went")
+    words = 0
+    for seed in range(12):
+        told = list(Stream(network, spaced, 64)(ids, Sampling(temp=1.0, max_tokens=6), seed, completes=True))
+        whole = spaced.decode([*ids, *(t.id for t in told)])
+        assert "Ada went" + "".join(t.text for t in told) == whole
+        words += told[0].text.startswith(" ")
+    assert words

@@ -1,0 +1,86 @@
+"""A model in a process of its own, for a watcher that must stay alive and quick: JSON lines over pipes.
+
+`python -m lab.worker` reads one request a line from standard input and prints one event a line. Models live in named
+slots; replies in several slots go on in turn, token by token; a second reply in one slot waits for the first.
+
+requests  {"do": "load", "slot", "model", "dtype"?}     the slot's old model is unloaded first
+          {"do": "say", "id", "slot", "messages" or "text", "prefix"?, "sampling"?, "seed"?, "stop"?, "top"?}
+              messages go through the chat template, text is completed as it is; `prefix` holds the ids that the reply
+              already begins with, `sampling` the fields of lab.sample.Sampling (max_tokens counts new tokens), `top` how
+              many alternatives of each token to tell (5)
+          {"do": "cancel", "id"}    {"do": "unload", "slot"}, which also ends a download    {"do": "quit"}
+events    {"event": "progress", "slot", "what", "done", "total", "unit"}    total 0: nobody knows how long
+          {"event": "loaded", "slot", "name", "model", "chats", "context", "vocabulary", "parameters", "seconds",
+           "memory"}    {"event": "unloaded", "slot", "memory"}    bytes: of the weights; what MLX still holds
+          {"event": "begin", "id", "slot", "ids", "pieces", "dropped", "prefix"}    the exact prompt; turns that no longer
+              fit; {id, piece, text, kind} of each token that the reply begins with
+          {"event": "tokens", "id", "slot", "tokens": [{"id", "piece", "text", "p", "logp", "kind", "top"}]}, twenty times a
+              second at most; `text` is what became final, `kind` one of text, think, call, result, special
+          {"event": "end", "id", "slot", "stop", "first", "speed", "prefilled", "used", "seconds"}    stop is one of end,
+              length, context, stop, cancelled
+          {"event": "failed", "id" or null, "slot", "message"}    one line; the worker lives on. A load that fails leaves
+              its slot empty
+
+The process ends when standard input does, whatever it is doing: no parent, however it died, leaves it behind.
+"""
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from typing import Any, BinaryIO
+
+Event = dict[str, Any]
+
+
+class Pipe:
+    """Both ends of the conversation with the parent: requests that have come, events that go."""
+
+    def __init__(self, requests: BinaryIO, events: int):
+        self.inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._events, self._lock = events, threading.Lock()
+        threading.Thread(target=self._read, args=(requests,), daemon=True).start()
+
+    def _read(self, requests: BinaryIO) -> None:
+        for line in requests:
+            try:
+                asked = json.loads(line)
+                if not isinstance(asked, dict):
+                    raise ValueError("no JSON object")
+            except (ValueError, RecursionError) as error:
+                asked = {"do": "complain", "why": f"a request is no JSON object: {error}"}
+            if asked.get("do") == "quit":
+                break
+            self.inbox.put(asked)
+        os._exit(0)  # at once, also out of a download or a forward pass
+
+    def tell(self, event: str, **more: Any) -> None:
+        """Send one event; any thread may. Waits while the parent does not read."""
+        data = memoryview(json.dumps({"event": event} | more).encode() + b"\n")
+        with self._lock:
+            try:
+                while data:
+                    data = data[os.write(self._events, data) :]
+            except OSError:
+                os._exit(0)  # nobody listens any more
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C reaches the whole group; the parent decides
+    events = os.dup(1)
+    os.dup2(2, 1)  # what libraries print must not get between the events
+    pipe = Pipe(sys.stdin.buffer, events)
+    try:
+        from lab.serve import Server  # MLX, half a second in which the pipe is watched already
+
+        Server(pipe).serve()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)  # the reading thread would hold up an orderly end
+
+
+if __name__ == "__main__":
+    main()
