@@ -22,17 +22,16 @@ from rich.text import Text
 from rich.tree import Tree
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction
 
-from lab import data, gguf, gguf_tokenizer, hub
+from lab import data
 from lab.errors import UserError, expand
-from lab.explain import Merge, Token, explain, lengths, merge_tree
+from lab.explain import Merge, Token, explain, lengths, merge_tree, open_tokenizer, visible
 from lab.runs import root, runs
-from lab.tokenizer import FILES, Tokenizer
+from lab.tokenizer import Tokenizer
 
 COLOURS = ("#8dd3c7", "#ffe08a", "#bebada", "#fb9a8f", "#80b1d3", "#fdb462", "#b3de69", "#fccde5")
 SIZES = (320, 512, 1024, 2048, 4096)
 TRAIN_ON, MEASURE_ON = 4_000_000, 500_000  # characters: enough for these sizes, and a table in seconds
 SHOW = 2_000  # tokens; nobody reads more
-VISIBLE = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"}
 
 
 @dataclass(frozen=True)
@@ -54,15 +53,6 @@ class Config:
     """Show for each token which pairs were merged into it, and when."""
 
 
-def _open(name: str) -> Tokenizer:
-    if (path := hub.find_gguf(name)) is not None:
-        return Tokenizer.from_files(gguf_tokenizer.files(gguf.read(path)), path.stem, str(path))
-    tokenizer = Tokenizer.load(hub.locate(name, allow=FILES)[0])
-    if hub.is_id(name):
-        tokenizer.name = name  # the folder's is a commit hash
-    return tokenizer
-
-
 def run(config: Config) -> int:
     console = Console()
     text = config.text
@@ -74,7 +64,7 @@ def run(config: Config) -> int:
         raise UserError(f"--{'table' if config.table else 'out'} needs --train FILE: there is no tokenizer to train")
     if not config.train and not text:
         raise UserError('give a text: lab tokens "The cat sat." (or - to read standard input, or --train FILE)')
-    tokenizers = [_open(name) for name in config.model]
+    tokenizers = [open_tokenizer(name) for name in config.model]
     if config.train:
         out = expand(config.out)
         if config.out:
@@ -134,7 +124,7 @@ def _tokens(tokenizer: Tokenizer, tokens: list[Token], width: int, titled: bool)
     block = Text(f"{tokenizer.name} ({tokenizer.vocab_size})\n" if titled else "", style="bold", no_wrap=True, end="")
     pieces, ids = Text(), Text()
     for token, colour in zip(tokens[:SHOW], cycle(COLOURS), strict=False):
-        piece, number = _visible(token.bytes), str(token.id)
+        piece, number = visible(token.bytes), str(token.id)
         piece = piece if cell_len(piece) <= width else piece[: width // 2 - 1] + "…"
         room = max(cell_len(piece), len(number))
         if pieces and cell_len(pieces.plain) + room > width:
@@ -146,13 +136,6 @@ def _tokens(tokenizer: Tokenizer, tokens: list[Token], width: int, titled: bool)
     if len(tokens) > SHOW:
         block.append(f"\n… and {len(tokens) - SHOW:,} more tokens")
     return block
-
-
-def _visible(spelling: bytes) -> str:
-    """Bytes as one line: white space as signs, what is no character or cannot be printed as an escape."""
-    text = spelling.decode("utf-8", "backslashreplace")
-    shown = "".join(VISIBLE.get(c) or (c if c.isprintable() else c.encode("unicode_escape").decode()) for c in text)
-    return shown if cell_len(shown) else f"◌{shown}"  # a combining mark needs something to sit on
 
 
 def _lengths(tokenizers: list[Tokenizer], text: str) -> Table:
@@ -198,7 +181,7 @@ def _trees(console: Console, tokenizer: Tokenizer, text: str, titled: bool) -> N
 
 
 def _tree(merge: Merge, parent: Tree | None = None) -> Tree:
-    label = Text(_visible(merge.spelling), style="bold" if merge.parts else "")
+    label = Text(visible(merge.spelling), style="bold" if merge.parts else "")
     if merge.rank is not None:
         label.append(f"  merge {merge.rank:,}", style="not bold dim")
     node = Tree(label, guide_style="dim") if parent is None else parent.add(label)
