@@ -25,12 +25,14 @@ COMMANDS = {
         "recipes.commands.data",
         "look at training text, and clean it: yours, the hub's, the pocket world",
     ),
+    "plan": ("recipes.commands.plan", "what a run would do: memory, time, disk, the exact command"),
     "runs": ("recipes.commands.runs", "list runs and models"),
     "ctl": ("recipes.commands.ctl", "pause, resume, checkpoint or stop a live run"),
     "ship": ("recipes.commands.ship", "copy a finished run, thinned and in bf16, as a model to share"),
     "models": ("recipes.commands.models", "list the models on this computer, whoever put them there"),
     "import": ("recipes.commands.import_model", "bring in a model from the hub, a GGUF file or a folder"),
     "export": ("recipes.commands.export", "write a model for other programs, quantised if you like"),
+    "tui": ("recipes.commands.tui", "the window: live curves, chat, tokens (so does `lab` alone)"),
     "doctor": ("recipes.commands.doctor", "look at this machine: speed, memory, what to mend; check its numbers"),
 }
 
@@ -38,7 +40,8 @@ COMMANDS = {
 def usage() -> str:
     """What `lab --help` prints."""
     lines = ["A local LLM lab in one terminal: train, tune, chat with and see inside a transformer.", ""]
-    lines += ["usage: lab COMMAND [OPTIONS]       lab COMMAND --help shows options and examples", ""]
+    lines += ["usage: lab                         the window: live curves, chat, tokens"]
+    lines += ["       lab COMMAND [OPTIONS]       lab COMMAND --help shows options and examples", ""]
     for title, table in (("train and measure", RECIPES), ("use and look", COMMANDS)):
         lines += [f"{title}:"] + [f"  {name:<10} {line}" for name, (_, line) in table.items()] + [""]
     lines += ["examples:", "  lab pretrain                           the pocket model, in minutes, with live progress"]
@@ -77,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _call(args: list[str]) -> int:
     if args[:1] == ["help"] and len(args) > 1:
         args = [args[1], "--help"]
+    if not args and all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
+        args = ["tui"]
     if not args or args[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
@@ -92,6 +97,8 @@ def _call(args: list[str]) -> int:
         module = importlib.import_module(table[name][0])
         if name in RECIPES:
             return _train(name, module, args)
+        if name == "plan":  # its flags are those of a recipe
+            return int(module.main(args))
         return int(module.run(parse(name, module, args)) or 0)
     except UserError as error:
         return _fail(f"lab {name}", str(error))
@@ -122,7 +129,8 @@ def _train(name: str, module: Any, args: list[str]) -> int:
         config = dataclasses.replace(recorded, resume=True, name=config.name)
     config = module.check(config) or config
     told = dataclasses.asdict(dataclasses.replace(config, name=None, resume=False))
-    record = Run(name, told, config.name, config.resume, parent=getattr(config, "model", None))
+    charts = getattr(module, "CHARTS", ())
+    record = Run(name, told, config.name, config.resume, getattr(config, "model", None), charts)
     with record, watch(record):
         module.run(config, record)
     return 0

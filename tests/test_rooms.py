@@ -11,9 +11,10 @@ REPO = Path(__file__).resolve().parent.parent
 ALLOWED = {"lab": {"lab"}, "recipes": {"recipes", "lab"}, "tui": {"tui", "lab"}}
 FOR_TUI = (
     "lab.runs", "lab.run", "lab.tokenizer", "lab.chat", "lab.data", "lab.errors", "lab.explain", "lab.models", "lab.hub",
+    "lab.words", "lab.display", "lab.read", "lab.clean", "lab.gguf", "lab.gguf_tokenizer",
 )  # fmt: skip
 NO_MLX = (
-    *FOR_TUI, "lab.fetch", "lab.gguf", "lab.gguf_tokenizer", "lab.read", "lab.near", "lab.rules", "lab.clean", "lab.display",
+    *FOR_TUI, "lab.fetch", "lab.near", "lab.rules", "lab.worker", "tui.app", "tui.palette", "tui.data.client",
     "recipes.cli", "recipes.commands.doctor", "recipes.commands.tokens", "recipes.pocket", "tui",
 )  # fmt: skip
 

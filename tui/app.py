@@ -1,0 +1,257 @@
+"""The app: six rooms, one look at the run folders twice a second, what all rooms share. It never imports MLX."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
+from textual.css.query import NoMatches
+from textual.screen import Screen
+
+from lab.display import CONTROLS
+from lab.errors import UserError
+from lab.runs import Info
+from tui import settings as preferences
+from tui.data.history import History
+from tui.data.launch import Started, Starts
+from tui.data.watch import LIVE, Watch
+from tui.messages import Watched
+from tui.palette import Actions, Places, every_binding
+from tui.screens.base import LabScreen
+from tui.theme import THEMES
+from tui.widgets.nav import ROOMS, NavBar
+
+LOOK = 0.5  # seconds between two looks at the run folders
+KEPT = 12  # histories in memory; a million rows of ten figures are 160 MB
+
+
+def _room(name: str) -> LabScreen:
+    """A room's screen, imported when it is first entered."""
+    if name == "pipeline":
+        from tui.screens.pipeline import PipelineScreen as Room
+    elif name == "train":
+        from tui.screens.train import TrainScreen as Room  # type: ignore[assignment]
+    elif name == "chat":
+        from tui.screens.chat import ChatScreen as Room  # type: ignore[assignment]
+    elif name == "tokens":
+        from tui.screens.tokens import TokensScreen as Room  # type: ignore[assignment]
+    elif name == "rank":
+        from tui.screens.later import Rank as Room  # type: ignore[assignment]
+    else:
+        from tui.screens.later import Rollouts as Room  # type: ignore[assignment]
+    return Room()
+
+
+class LabApp(App[None]):
+    """`python -m tui`."""
+
+    TITLE = "lab"
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    COMMANDS: ClassVar = {Actions, Places}  # ours name every action; textual's own are among them
+    MODES: ClassVar = {name: partial(_room, name) for name, _ in ROOMS}
+    DEFAULT_MODE = "pipeline"
+    HELP = """
+# lab
+
+`1`-`6` go to the rooms (in a text field press `escape` first), `ctrl+o` jumps to any pane, `ctrl+p` finds every action.
+The mouse works everywhere. `q` goes back or quits; trainings go on without this window.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(str(i), f"go('{name}')", title, show=False, id=f"go.{name}") for i, (name, title) in enumerate(ROOMS, 1)),
+        Binding("n", "new_run", "New run", show=False, id="app.new_run"),
+        Binding("ctrl+o", "jump", "Jump", show=False, priority=True, id="app.jump"),
+        Binding("question_mark,f1", "help", "Help", id="app.help"),
+        Binding("ctrl+p", "command_palette", "Palette", priority=True, id="app.palette"),
+        Binding("t", "theme_next", "Next theme", show=False, id="app.theme"),
+        Binding("ctrl+s", "screenshot", "Screenshot", show=False, id="app.screenshot"),
+        Binding("ctrl+z", "suspend_process", "To the shell and back with fg", show=False, id="app.suspend"),
+        Binding("q", "back", "Back or quit", show=False, id="app.back"),
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True, id="app.quit"),
+    ]  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settings = preferences.load()
+        self.watcher = Watch()
+        self.starts = Starts()
+        self._histories: dict[Path, History] = {}
+        self._states: dict[str, str] = {}
+        self.wanted_run = ""  # what Train should show when it comes up
+        self.wanted_model = ""  # what Chat should load when it comes up
+        self.watcher.refresh()  # before the first paint, which then has runs in it
+
+    def on_mount(self) -> None:
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = self.settings.theme if self.settings.theme in self.available_themes else "lab-dark"
+        self.theme_changed_signal.subscribe(self, lambda _: self._remember_theme())
+        if self.settings.keys:
+            known = every_binding()
+            for name in self.settings.keys.keys() - known.keys():
+                near = get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else "`lab tui --keys` lists them"
+                self.settings.wrong.append(f"{preferences.path()}: keys: no action {name}; {hint}")
+            self.set_keymap({name: key for name, key in self.settings.keys.items() if name in known})
+        for wrong in self.settings.wrong:
+            self.notify(wrong, severity="warning", timeout=10, markup=False)
+        self._states = {info.name: info.state for info in self.watcher.runs}
+        self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))  # after Ctrl-Z and fg: paint anew
+        self.set_interval(LOOK, self.look)
+        if not self.is_headless:
+            for number in (signal.SIGTERM, signal.SIGHUP):  # leave the terminal and no process behind
+                asyncio.get_running_loop().add_signal_handler(number, self.exit)
+
+    @property
+    def glyphs(self) -> str:
+        """braille or block: what charts are drawn with."""
+        return preferences.glyphs(self.settings)
+
+    # -- the run folders -----------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Look at the run folders, say what ended, tell the screen that is shown."""
+        keeper = os.environ.get("LAB_TERMINAL_KEEPER")
+        if keeper and str(os.getppid()) != keeper:  # `lab` was killed: its terminal is the shell's again
+            self.exit()
+        changed = self.watcher.refresh()
+        for started in self.starts.ended():
+            if started.failed:
+                self.say(f"{started.line}: {started.failed}", "error")
+        if changed:
+            self._news()
+        for screen in reversed(self.screen_stack):
+            if isinstance(screen, LabScreen):
+                screen.post_message(Watched(changed))
+                break
+
+    def _news(self) -> None:
+        """A toast where a run that lived has ended."""
+        for info in self.watcher.runs:
+            before, now = self._states.get(info.name), info.state
+            if before in LIVE and now not in LIVE:
+                severity = {"done": "information", "stopped": "information"}.get(now, "error")
+                why = info.headline if now == "done" else str(info.status.get("error") or "")
+                self.say(f"{info.name}: {now} at step {info.step:,}{'; ' if why else ''}{why}", severity)
+        self._states = {info.name: info.state for info in self.watcher.runs}
+
+    def history(self, folder: Path) -> History:
+        """The figures of a run; the one asked for longest ago goes when there are many."""
+        found = self._histories.pop(folder, None) or History(folder)
+        self._histories[folder] = found
+        while len(self._histories) > KEPT:
+            self._histories.pop(next(iter(self._histories)))
+        return found
+
+    def start(self, recipe: str, name: str, flags: Sequence[str] = ()) -> Started | None:
+        """Start a recipe and say so; None where it cannot be started."""
+        try:
+            started = self.starts.start(recipe, name, flags)
+        except UserError as error:
+            self.say(str(error), "error")
+            return None
+        waits = f"; it waits for {self.watcher.live[0].name}" if self.watcher.live else ""
+        self.say(f"{started.line}{waits}")
+        return started
+
+    def say(self, text: str, severity: str = "information", timeout: float = 6) -> None:
+        """A toast of plain words, whatever signs are in them."""
+        assert severity in ("information", "warning", "error")
+        self.notify(text.translate(CONTROLS), severity=severity, timeout=timeout, markup=False)  # type: ignore[arg-type]
+
+    # -- going about ---------------------------------------------------------------------------------------------
+
+    def open_train(self, run: str) -> None:
+        """Train, on this run."""
+        self.wanted_run = run
+        self.action_go("train")
+
+    def open_chat(self, model: str) -> None:
+        """Chat, with this model."""
+        self.wanted_model = model
+        self.action_go("chat")
+
+    def on_nav_bar_clicked(self, message: NavBar.Clicked) -> None:
+        if message.what == "run":
+            self.open_train(message.run)
+        else:
+            self.action_go(message.what)
+
+    def action_go(self, room: str) -> None:
+        """To another room."""
+        while len(self.screen_stack) > 1:  # dialogs close
+            self.pop_screen()
+        if self.current_mode == room:
+            self.screen.post_message(Watched(True))
+        else:
+            self.switch_mode(room)
+
+    def action_new_run(self) -> None:
+        """The dialog that starts a recipe."""
+        from tui.screens.start import StartScreen
+
+        self.push_screen(StartScreen())
+
+    def action_jump(self) -> None:
+        """Letters on all panes and rooms."""
+        from tui.jump import Jump
+
+        if not isinstance(self.screen, Jump | CommandPalette):
+            self.push_screen(Jump(self.screen))
+
+    def action_help(self) -> None:
+        """Keys and words on the focused pane."""
+        try:
+            self.screen.query_one("HelpPanel")
+            self.action_hide_help_panel()
+        except NoMatches:
+            self.action_show_help_panel()
+
+    def action_theme_next(self) -> None:
+        """From dark to light and back; the palette has all the others."""
+        self.theme = "lab-light" if self.current_theme.dark else "lab-dark"
+
+    def _remember_theme(self) -> None:
+        if self.settings.theme != self.theme:
+            self.settings.theme = self.theme
+            self.save_settings()
+
+    def save_settings(self) -> None:
+        """Keep what was set."""
+        try:
+            preferences.save(self.settings)
+        except UserError as error:
+            self.say(str(error), "warning")
+
+    def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
+        """An SVG of the screen, into the folder for downloads."""
+        self.deliver_screenshot(filename, path)
+
+    async def action_back(self) -> None:
+        """Close the dialog, or quit."""
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+        else:
+            self.exit()
+
+    async def action_quit(self) -> None:
+        self.exit()
+
+    def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:
+        """None: tui.palette names every action, textual's among them."""
+        return ()
+
+    def going_on(self) -> str:
+        """What to say after the window is closed."""
+        live: list[Info] = self.watcher.live
+        names = ", ".join(info.name for info in live)
+        return (
+            f"{names} {'goes' if len(live) == 1 else 'go'} on; `lab runs` shows them, `lab` comes back" if live else ""
+        )

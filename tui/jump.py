@@ -1,0 +1,75 @@
+"""Jump mode: a letter on every pane and a digit on every room; one key goes there. Works while typing."""
+
+from typing import Any
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.geometry import Offset
+from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
+from textual.widgets import Label
+
+from tui.widgets.nav import ROOMS
+
+LETTERS = "asdfghjkletuiowrvbnmcxzyp"
+
+
+def targets(screen: Screen[Any]) -> dict[str, Widget]:
+    """Letter -> focusable widget that can be seen, from the top left on."""
+    seen = [w for w in screen.focus_chain if w.region.area and w.region.overlaps(screen.region)]
+    seen.sort(key=lambda w: (w.region.y, w.region.x))
+    return dict(zip(LETTERS, seen, strict=False))
+
+
+class Jump(ModalScreen[None]):
+    """Laid over the screen it was opened on."""
+
+    DEFAULT_CSS = """
+    Jump { background: $background 45%; }
+    Jump Label {
+        color: $background; background: $accent; text-style: bold; width: 3; height: 1; position: absolute;
+        text-align: center;
+    }
+    """
+    BINDINGS = [Binding("escape,ctrl+o", "app.pop_screen", "Stay here", show=False, id="jump.stay")]
+
+    def __init__(self, over: Screen[Any]):
+        super().__init__()
+        self.over, self.targets = over, targets(over)
+
+    def compose(self) -> ComposeResult:
+        for letter, widget in self.targets.items():
+            label = Label(letter)
+            region = widget.region
+            label.styles.offset = Offset(region.x + min(2, region.width // 2), region.y)
+            yield label
+        for i in range(len(ROOMS)):
+            yield from self._room(i)
+
+    def _room(self, index: int) -> ComposeResult:
+        from tui.widgets.nav import NavBar
+
+        for bar in self.over.query(NavBar):
+            place = next((p for p in bar._places if p[2] == ROOMS[index][0]), None)
+            if place:
+                label = Label(str(index + 1))
+                label.styles.offset = Offset(place[0], 0)
+                yield label
+
+    def on_key(self, event: events.Key) -> None:
+        key = event.key.lower()
+        if key in self.targets:
+            event.stop()
+            self.app.pop_screen()
+            self.over.set_focus(self.targets[key])
+        elif key.isdecimal() and 1 <= int(key) <= len(ROOMS):
+            event.stop()
+            self.app.pop_screen()
+            self.app.action_go(ROOMS[int(key) - 1][0])  # type: ignore[attr-defined]
+        elif key not in ("escape", "ctrl+o"):
+            event.stop()
+            self.app.pop_screen()
+
+    def on_click(self, event: events.Click) -> None:
+        self.app.pop_screen()

@@ -1,0 +1,16 @@
+"""What the app tells its screens."""
+
+from dataclasses import dataclass
+
+from textual.message import Message
+
+
+@dataclass
+class Watched(Message, bubble=False):
+    """The run folders were looked at again (twice a second). `changed`: something is different."""
+
+    changed: bool
+
+    def can_replace(self, message: Message) -> bool:
+        """A newer look replaces an unread older one, unless that one saw a change."""
+        return isinstance(message, Watched) and (self.changed or not message.changed)
