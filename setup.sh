@@ -6,17 +6,24 @@ cd "$(dirname "$0")"
 want="${1:-run}"
 stamp=".venv/.lab-$want"
 
+apt() {  # install a Debian package, where that may be done here
+    command -v apt-get >/dev/null 2>&1 || return 1
+    if [ "$(id -u)" = 0 ]; then as=""; elif sudo -n true 2>/dev/null; then as="sudo"; else return 1; fi
+    echo "Installing $2 (apt-get install $1)"
+    { $as apt-get install -y -qq "$1" || { $as apt-get update -qq && $as apt-get install -y -qq "$1"; }; } >/dev/null 2>&1
+}
+
 openblas() {  # Linux only: without it MLX on the CPU falls back to a BLAS that is about 10x slower
     [ "$(uname -s)" = Linux ] || return 0
     PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null | grep -q 'libopenblas\.so\.0' && return 0 # /sbin is not on every PATH
-    if command -v apt-get >/dev/null 2>&1; then
-        if [ "$(id -u)" = 0 ]; then as=""; elif sudo -n true 2>/dev/null; then as="sudo"; else as="no"; fi
-        if [ "$as" != no ]; then
-            echo "Installing OpenBLAS (apt-get install libopenblas0-pthread)"
-            { $as apt-get install -y -qq libopenblas0-pthread || { $as apt-get update -qq && $as apt-get install -y -qq libopenblas0-pthread; }; } >/dev/null 2>&1 && return 0
-        fi
-    fi
+    apt libopenblas0-pthread OpenBLAS && return 0
     echo "OpenBLAS is missing: everything works, but training and sampling run about 10x slower. Install it with:  sudo apt-get install libopenblas0-pthread"
+}
+
+tmux_for_tests() {  # the window is tested in a real terminal
+    command -v tmux >/dev/null 2>&1 && return 0
+    apt tmux tmux && return 0
+    echo "tmux is missing: the tests of the window in a real terminal are left out. Install it with:  sudo apt-get install tmux  (macOS: brew install tmux)"
 }
 
 find_python() {
@@ -30,6 +37,7 @@ find_python() {
 }
 
 openblas
+if [ "$want" = dev ]; then tmux_for_tests; fi
 # A stamp newer than the lock and the project file means there is nothing to do.
 if [ -f "$stamp" ] && [ "$stamp" -nt pyproject.toml ] && [ "$stamp" -nt uv.lock ] && [ -x .venv/bin/lab ]; then
     exit 0

@@ -1,9 +1,13 @@
 """Where MLX runs and how: dtype, memory limits, seeds (lab/blas.py has chosen the BLAS before)."""
 
+import math
 import os
 import platform
+import re
 import resource
+import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -49,19 +53,58 @@ def name() -> str:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: MLX's live arrays, their peak, its reuse cache, and what the system has given the process at most."""
+    """Bytes: MLX's live arrays, their peak, its reuse cache, what the system has given the process at most, and what lies
+    in swap (on Linux of this process, on macOS of the whole machine)."""
 
     active: int
     peak: int
     cache: int
     process: int
+    swap: int
 
 
 def memory() -> Memory:
-    """What MLX holds now, and the most the process has held. MLX's peak leaves out its cache, so watch `process` too."""
+    """What MLX holds now, and the most the process has held. MLX's peak leaves out its cache, and stood still while a
+    training grew into swap (https://github.com/ml-explore/mlx/issues/3993), so watch `process` and `swap` too."""
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rss *= 1024 if LINUX else 1  # Linux counts KiB, macOS bytes
-    return Memory(mx.get_active_memory(), mx.get_peak_memory(), mx.get_cache_memory(), rss)
+    return Memory(mx.get_active_memory(), mx.get_peak_memory(), mx.get_cache_memory(), rss, _swap())
+
+
+_swapped = (-math.inf, 0)  # when macOS is asked again, and what it said
+_SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def _swap() -> int:
+    """Bytes in swap; 0 where the system does not say. macOS is asked at most every 10 s, because that starts a process
+    (not yet run on a Mac)."""
+    global _swapped
+    if LINUX:
+        try:
+            with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+                return linux_swap(file.read())
+        except OSError:
+            return 0
+    if time.monotonic() >= _swapped[0]:
+        try:
+            command = ["/usr/sbin/sysctl", "-n", "vm.swapusage"]
+            told = subprocess.run(command, capture_output=True, text=True, timeout=2, check=False).stdout
+            _swapped = (time.monotonic() + 10, macos_swap(told))
+        except (OSError, subprocess.SubprocessError):
+            _swapped = (math.inf, 0)  # a training does not wait for it again and again
+    return _swapped[1]
+
+
+def linux_swap(status: str) -> int:
+    """VmSwap of a /proc/PID/status, in bytes; 0 without one. The file: proc_pid_status(5)."""
+    found = re.search(r"^VmSwap:\s*(\d+) kB", status, re.M)
+    return int(found[1]) * 1024 if found else 0
+
+
+def macos_swap(told: str) -> int:
+    """Bytes used, of `sysctl -n vm.swapusage`: 'total = 2048.00M  used = 1165.25M  free = 882.75M  (encrypted)'."""
+    found = re.search(r"used = ([\d.,]+)([KMGT])", told)
+    return round(float(found[1].replace(",", ".")) * _SIZES[found[2]]) if found else 0
 
 
 def _total_memory(info: dict[str, Any]) -> int:

@@ -6,7 +6,7 @@ arXiv:1711.05101) on embeddings, head and norms beat AdamW alone by 0.24 nats at
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -152,8 +152,5 @@ class Learner:
 
 
 def memory_stats() -> dict[str, float]:
-    """Memory in GB for a metrics row."""
-    m = device.memory()
-    return {
-        k: round(v / 1e9, 4) for k, v in (("mem_active", m.active), ("mem_peak", m.peak), ("mem_process", m.process))
-    }
+    """Memory in GB for a metrics row: mem_active, mem_peak, mem_cache (MLX), mem_process, mem_swap (the system)."""
+    return {f"mem_{name}": round(size / 1e9, 4) for name, size in asdict(device.memory()).items()}

@@ -42,7 +42,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object, or {} when the file is missing, half written by something else, or no object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -57,7 +57,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         for line in file:
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(row, dict):
                 yield row
@@ -102,13 +102,14 @@ def inspect(folder: Path) -> Info:
         state = "died"
     step, total = (int(_number(status.get(key))) for key in ("step", "total"))
     recipe, headline, parent = run.get("recipe") or "", status.get("headline") or "", run.get("parent")
-    created = _number(run.get("created"))
+    parent, created = parent if isinstance(parent, str) else None, _number(run.get("created"))
     return Info(folder.name, folder, str(recipe), state, step, total, str(headline), parent, created, status)
 
 
 def _number(value: Any) -> float:
-    """A number out of somebody's JSON; 0 for anything else."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    """A number out of somebody's JSON; 0 for anything else, and for what is no finite one."""
+    real = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300  # NaN is not
+    return float(value) if real else 0.0
 
 
 def runs(look: Callable[[Path], Info] = inspect) -> list[Info]:

@@ -37,7 +37,15 @@ from lab.sample import Sampling
 from lab.stream import Stream
 from lab.tokenizer import Tokenizer
 from recipes import pocket, recall
+from recipes.estimate import Plan
 
+CHARTS = (
+    {"title": "loss, and held-out bits per byte", "keys": ["loss", "bits_per_byte"]},
+    {"title": "gradient norm", "keys": ["grad_norm"]},
+    {"title": "learning rate", "keys": ["learning_rate"]},
+    {"title": "tokens a second", "keys": ["tok_s"]},
+    {"title": "memory, GB", "keys": ["mem_active", "mem_peak", "mem_cache", "mem_process", "mem_swap"]},
+)
 EVAL_WINDOWS = 64  # held-out windows a look; the report at the end takes all
 POCKET_PROMPTS = ["One day", "The capital of France is", "Question: What is 23 plus 45? Answer:"]
 
@@ -189,6 +197,13 @@ def run(config: Config, record: Run) -> None:
         )
     else:
         eyes.report()
+
+
+def plan(config: Config) -> Plan:
+    """What `run` would do, for `lab plan`."""
+    from recipes.rehearsal import pretraining  # it looks at this module
+
+    return pretraining(config, shape(config, config.vocab_size or SIZES[config.size].vocab_size))
 
 
 def same_text(record: Run, text: data.Source) -> Tokenizer | None:

@@ -33,16 +33,17 @@ from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
-from lab import data, device, hub
+from lab import data, device, hub, models
 from lab.errors import UserError, expand
 from lab.learn import memory_stats
 from lab.run import Run
 from lab.runs import read_json
 from lab.weights import find_gguf, read_config, write_json
 from recipes.commands.generate import newest_model, open_model
+from recipes.estimate import Plan
 from recipes.probing import assistant, calibration, few_shot, position, regurgitation, temperature, windows
 from recipes.probing.figures import flat
-from recipes.probing.subject import QUICK, Found, Sizes, Subject, open_subject
+from recipes.probing.subject import BIG, QUICK, Found, Sizes, Subject, open_subject
 
 PROBES: dict[str, Any] = {
     "regurgitation": regurgitation,
@@ -54,6 +55,7 @@ PROBES: dict[str, Any] = {
     "temperature": temperature,
 }
 RESULTS = "probes.json"
+LOGITS = 400_000_000  # bytes: the peak of all probes on the pocket model, whose weights are 5 MB
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,23 @@ def run(config: Config, record: Run) -> None:
         record.saved_step = step
         record.headline = headline(done)
     finish(record, done)
+
+
+def plan(config: Config) -> Plan:
+    """What `run` would do, for `lab plan`. How many parts there are is known when the model is open, and how long they
+    take is told by a run that did the same."""
+    assert config.model is not None  # check() filled it in
+    path = find_gguf(config.model)
+    where = path or hub.locate(config.model)[0]
+    found = models.one_file(where, "", "", "") if path else models.folder(where, "", "", "")
+    count = found.parameters
+    bytes_of = 16 if count <= BIG else 4 if device.on_cpu() else 2  # small ones take a training step too
+    facts = {
+        "model": f"{config.model}: {count:,} parameters ({found.kind})",
+        "probes": ", ".join(config.only or PROBES),
+        "usual": "25 s of one core for the pocket model; with --quick 5 s, and 2.5 minutes for one of 135M",
+    }
+    return Plan(count, facts=facts, memory=count * bytes_of + LOGITS)
 
 
 def introduce(record: Run, subject: Subject) -> None:

@@ -6,6 +6,7 @@ duplicates; e-mail and IP addresses are masked. Nothing is written without --out
 Examples:
   lab data pocket                          how much of each source
   lab data pocket --kind jokes --show 5    five documents of one source
+  lab data pocket --out world              all of it as files, for other trainers
   lab data notes/                          what would be kept, what dropped, and why
   lab data notes/ --examples 3             with three dropped documents of every reason
   lab data notes/ --out clean              write it: lab pretrain --data clean
@@ -18,9 +19,10 @@ import os
 import shutil
 import sys
 import time
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,7 +33,8 @@ from rich.table import Table
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction
 
 from lab import read
-from lab.clean import Report, check, clean, named, share
+from lab.clean import Report, check, clean, named, percentiles, share
+from lab.display import busy
 from lab.errors import UserError, expand
 from lab.read import Document
 from lab.rules import PRESETS, Rules, change
@@ -95,10 +98,28 @@ def _pocket(config: Config, console: Console) -> None:
                 text = pocket.document(kind, config.seed * 10_000_000 + i).text
                 console.print(f"  {escape(text)}", soft_wrap=True, highlight=False)
         return
+    out = _new_folder(config.out, None) if config.out else None
     documents, characters = Counter[str](), Counter[str]()
-    for document in pocket.corpus(config.seed, mix=parse_mix(config.mix)):
+    lengths = array("L")
+    start = time.perf_counter()
+    with busy("generating the pocket world"):
+        world = [d for d in pocket.corpus(config.seed, mix=parse_mix(config.mix)) if d.kind in kinds]
+    for document in world:
         documents[document.kind] += 1
         characters[document.kind] += len(document.text)
+        lengths.append(len(document.text))
+    if config.json or out is not None:
+        sources = {kind: {"documents": documents[kind], "characters": characters[kind]} for kind in kinds}
+        facts = {
+            "data": "pocket", "documents": documents.total(), "characters": characters.total(), "sources": sources,
+            "lengths": {"characters": percentiles(lengths)}, "histogram": histogram(lengths),
+            "seconds": round(time.perf_counter() - start, 2),
+        }  # fmt: skip
+        if out is not None:
+            _write_world(config, world, kinds, out, facts)
+        if config.json:
+            print(json.dumps(facts, indent=2))
+            return
     table = Table("source", "documents", "characters", "share", box=None, header_style="bold")
     total = characters.total()
     for kind in kinds:
@@ -109,6 +130,29 @@ def _pocket(config: Config, console: Console) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     console.print(table)
+    if out is not None:
+        console.print(f"Written to {out}. Any trainer of text reads it", markup=False, soft_wrap=True)
+
+
+def _write_world(
+    config: Config, world: list[pocket.Document], kinds: list[str], out: Path, facts: dict[str, Any]
+) -> None:
+    """The pocket world as files: a row a document with its source, the held-out text beside it."""
+    unseen = [d for d in pocket.validation(config.seed) if d.kind in kinds]
+    with _aside(out) as aside:
+        for name, documents in (("train.jsonl", world), ("valid.jsonl", unseen)):
+            with open(aside / name, "w", encoding="utf-8") as file:
+                for document in documents:
+                    file.write(json.dumps({"text": document.text, "source": document.kind}, ensure_ascii=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        write_atomic(aside / "report.json", json.dumps(facts, indent=2))
+
+
+def histogram(lengths: "array[int]") -> list[tuple[int, int]]:
+    """(bound, how many are at least half of it and below it) for powers of two, from the first that holds any on."""
+    counts = Counter(length.bit_length() for length in lengths)
+    return [(1 << bits, counts[bits]) for bits in range(min(counts), max(counts) + 1)] if counts else []
 
 
 # -- your own text ---------------------------------------------------------------------------------------------------
@@ -209,29 +253,42 @@ def _facts(
     ]
     seconds = round(time.perf_counter() - clock, 2)
     about = {"files": table, "left_alone": dict(left.most_common()), "seconds": seconds}
+    about["histogram"] = histogram(report.lengths[0])
     return {"data": config.what, "preset": config.preset} | report.facts() | about
 
 
-def _new_folder(name: str, root: Path) -> Path:
+def _new_folder(name: str, root: Path | None) -> Path:
     """--out as a path, refused where something is there or where the next reading would find it among the data."""
     out = expand(name).resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {name}: is there already and not empty; name a new folder")
-    if root.is_dir() and out.is_relative_to(root.resolve()):
+    if root is not None and root.is_dir() and out.is_relative_to(root.resolve()):
         raise UserError(f"--out {name}: lies inside the data, which would be read twice next time; name one outside")
     return out
 
 
-def _write(
-    documents: Iterator[Document], out: Path, valid: list[Path], base: Path, facts: Callable[[], dict[str, Any]]
-) -> None:
-    """The kept documents as jsonl, `facts` behind them: written aside, renamed when all is there."""
+@contextmanager
+def _aside(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place when the block ends well, and is gone when it does not."""
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         aside.mkdir(parents=True)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
     try:
+        yield aside
+        with suppress(OSError):
+            out.rmdir()  # an empty folder that was there
+        os.rename(aside, out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write(
+    documents: Iterator[Document], out: Path, valid: list[Path], base: Path, facts: Callable[[], dict[str, Any]]
+) -> None:
+    """The kept documents as jsonl, `facts` behind them."""
+    with _aside(out) as aside:
         names = {True: "valid.jsonl", False: "train.jsonl"}
         sides = {held: open(aside / names[held], "w", encoding="utf-8") for held in {False, bool(valid)}}  # noqa: SIM115
         counts = Counter[bool]()
@@ -255,11 +312,6 @@ def _write(
         if valid and not counts[True]:
             (aside / names[True]).unlink()
         write_atomic(aside / "report.json", json.dumps(facts(), ensure_ascii=False, indent=2))
-        with suppress(OSError):
-            out.rmdir()  # an empty folder that was there
-        os.rename(aside, out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _tables(console: Console, facts: dict[str, Any], examples: int) -> None:

@@ -2,7 +2,7 @@
 
 Examples:
   lab runs                 everything in the weights folder
-  lab runs mine            one run: its config, its last numbers, its samples
+  lab runs mine            one run: its config, its last numbers, its notes, its samples
   lab runs --json          one JSON object a line, for scripts
 """
 
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import FlagCreatePairsOff, Positional
 
+from lab.display import CONTROLS
 from lab.errors import UserError
 from lab.runs import Info, checkpoints, find, inspect, read_json, read_lines, root, runs
 
@@ -87,6 +88,8 @@ def _one(console: Console, info: Info) -> None:
     add("made", f"git {passport.get('git')}, {passport.get('versions')}")
     add("checkpoints", ", ".join(str(int(c.name)) for c in checkpoints(info.folder)) or "none")
     add("last", ", ".join(f"{k}={_short(v)}" for k, v in last.items() if not isinstance(v, dict | list)))
+    for row in read_lines(info.folder / "notes.jsonl"):
+        add("note", f"step {row.get('step')}: {str(row.get('text', '')).translate(CONTROLS)}")
     if len(samples) > SAMPLES:
         add("samples", f"{len(samples)}, the last {SAMPLES} of them below; all: {info.folder / 'samples.jsonl'}")
     for prompt, row in list(samples.items())[-SAMPLES:]:

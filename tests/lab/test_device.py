@@ -1,0 +1,42 @@
+"""Memory figures: what the system says in its own words, and what a row of metrics holds."""
+
+import mlx.core as mx
+
+import lab  # noqa: F401  (OpenBLAS before MLX)
+from lab import device
+from lab.learn import memory_stats
+
+STATUS = "Name:\tpython\nVmPeak:\t  802360 kB\nVmRSS:\t   91400 kB\nVmSwap:\t    5120 kB\nThreads:\t9\n"
+
+
+def test_swap_as_linux_tells_it() -> None:
+    assert device.linux_swap(STATUS) == 5120 * 1024
+    assert device.linux_swap("Name:\tkthreadd\n") == 0  # kernels without swap have no such line
+
+
+def test_swap_as_macos_tells_it() -> None:
+    told = "total = 2048.00M  used = 1165.25M  free = 882.75M  (encrypted)\n"
+    assert device.macos_swap(told) == 1165.25 * 2**20
+    assert device.macos_swap("total = 0,00M  used = 1,50G  free = 0,00M") == 1.5 * 2**30  # a comma in some languages
+    assert device.macos_swap("") == device.macos_swap("sysctl: unknown oid") == 0
+
+
+def test_what_mlx_holds_is_counted() -> None:
+    before = device.memory()
+    held = mx.zeros((512, 1024))
+    mx.eval(held)
+    during = device.memory()
+    assert during.active >= before.active + 512 * 1024 * 4
+    assert during.peak >= during.active
+    del held
+    after = device.memory()
+    assert after.active < during.active
+    assert after.cache >= before.cache
+    assert after.process >= 10_000_000  # this Python alone
+    assert after.swap >= 0
+
+
+def test_a_row_of_metrics_holds_all_figures_in_gigabytes() -> None:
+    row = memory_stats()
+    assert list(row) == ["mem_active", "mem_peak", "mem_cache", "mem_process", "mem_swap"]
+    assert 0.01 < row["mem_process"] < 1000

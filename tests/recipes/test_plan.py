@@ -1,0 +1,246 @@
+"""`lab plan`: what it says before a run is started, what it refuses, and whether it comes true."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.runs import lock, read_json
+from recipes import estimate, flags
+from recipes.estimate import MARGIN, PROCESS, band, step_seconds
+from tests.conftest import REPO, TINY, Lab
+from tests.recipes.conftest import Here, Refused, Said
+
+GB = 10**9
+
+
+def rows(said: "Said | subprocess.CompletedProcess[str]") -> dict[str, dict[str, Any]]:
+    """The JSON objects it printed, by event."""
+    out = said.out if isinstance(said, Said) else said.stdout
+    code, err = (said.code, said.err) if isinstance(said, Said) else (said.returncode, said.stderr)
+    assert code == 0, err
+    return {row["event"]: row for row in map(json.loads, out.splitlines())}
+
+
+def test_bands_and_their_bounds() -> None:
+    """16 GB, of which a Mac means 11.5 for the GPU, 8 free now."""
+    free, room = 8 * GB, 11_500_000_000
+    assert band(6 * GB, 1.0, free, room)[0] == "SAFE"
+    assert band(6 * GB, MARGIN, free, room)[0] == "TIGHT"  # 8.1 in the worse case
+    assert band(8 * GB, 1.0, free, room)[0] == "SAFE"
+    assert band(8 * GB + 1, 1.0, free, room)[0] == "TIGHT"
+    assert band(10_350_000_000, 1.0, free, room)[0] == "TIGHT"
+    assert band(10_350_000_001, 1.0, free, room)[0] == "OUT OF MEMORY RISK"
+    assert "--batch-size" in band(20 * GB, 1.0, free, room)[1]
+
+
+def test_flags_are_read_without_the_recipe() -> None:
+    """Names, types, defaults and help come from the source; MLX is not loaded for them, nor for a refusal."""
+    code = (
+        "import sys; from recipes import flags; from recipes.cli import main; "
+        "found = flags.flags('recipes.pretrain'), flags.flags('recipes.probes'); "
+        "code = main(['plan', 'pretrain', '--iters', 'many']); "
+        "print(code, [m for m in sys.modules if m.split('.')[0] == 'mlx'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "2 []"
+    assert "--iters many: give a whole number" in done.stderr
+    found = {flag.name: flag for flag in flags.flags("recipes.pretrain")}
+    assert found["size"].choices == ["pocket", "5m", "20m", "60m", "125m"]
+    assert (found["iters"].type, found["iters"].default, found["iters"].main) == ("int", None, True)
+    assert (found["tie"].type, found["tie"].default, found["tie"].main) == ("bool", False, False)
+    assert found["batch_size"].help == "Windows a forward pass."
+    assert not {"name", "resume"} & set(found)
+    only = {flag.name: flag for flag in flags.flags("recipes.probes")}["only"]
+    assert (only.many, only.default, only.type) == (True, [], "str")
+
+
+def test_flags_agree_with_the_recipe_itself() -> None:
+    """Also where Config needs more of its module than its text: then the module is imported."""
+    import dataclasses
+
+    from recipes import pretrain, probes
+    from recipes.commands import generate
+
+    for module in (pretrain, probes, generate):
+        fields = {f.name: f for f in dataclasses.fields(module.Config) if f.name not in ("name", "resume")}
+        told = {flag.name: flag for flag in flags.flags(module.__name__)}
+        assert list(told) == list(fields)
+        for name, flag in told.items():
+            default = fields[name].default
+            assert flag.default == (list(default) if isinstance(default, tuple) else default)
+            assert flag.help.endswith("."), name
+
+
+def test_recipes_for_people_and_programs(here: Here) -> None:
+    listed = here("plan")
+    assert listed.code == 0
+    assert "pretrain" in listed.out
+    assert "probes" in listed.out
+    told = [json.loads(line) for line in here("plan", "--json").out.splitlines()]
+    assert [row["recipe"] for row in told] == ["pretrain", "probes"]
+    assert {"name", "flag", "type", "default", "choices", "help", "many", "main"} == set(told[0]["flags"][0])
+    shown = here("plan", "pretrain", "--help")
+    assert shown.code == 0
+    assert "lab plan pretrain --size 20m --batch-size 32" in shown.out
+
+
+def test_refusals(refused: Refused, home: Path) -> None:
+    (home / "mine").mkdir()
+    refused("plan", "pretrian", says="no recipe pretrian; did you mean pretrain?")
+    refused("plan", "--iters", "5", says="--iters: name the recipe first: lab plan pretrain --iters 5")
+    refused("plan", "pretrain", "--itres", "5", says="unknown flag --itres; did you mean --iters?")
+    refused("plan", "pretrain", "--iters", "0", says="--iters 0: must be at least 1")
+    refused("plan", "pretrain", "--data", "/nowhere.txt", says="/nowhere.txt: no such file or folder")
+    refused("plan", "pretrain", "--name", "mine", says="--name mine: is there already")
+    refused("plan", "pretrain", "--name", "pocket-x", says="shipped models")
+    refused("plan", "probes", "--model", "nobody", says="nobody: no such folder")
+    refused("plan", "pretrain", "--name", "none", "--resume", says="none")
+
+
+def test_the_plan_of_a_small_run(here: Here, home: Path, text_file: Path) -> None:
+    said = rows(here("plan", "pretrain", "--data", text_file, *TINY, "--iters", "20", "--keep", "2", "--json"))
+    plan = said["plan"]
+    # V=384 + D=64: 2 * 384 * 64 embeddings, one block of 4 * 64 * 64 attention, 3 * 64 * 192, norms 2 * 64 + 2 * 32 + 64.
+    assert plan["parameters"] == 2 * 384 * 64 + 4 * 64 * 64 + 3 * 64 * 192 + 2 * 64 + 2 * 32 + 64
+    assert (plan["steps"], plan["tokens"], plan["about"]) == (20, 20 * 4 * 32, "")
+    assert plan["command"] == f"lab pretrain --data {text_file} {' '.join(TINY)} --iters 20 --keep 2"
+    assert plan["memory"]["band"] == "SAFE"
+    assert plan["memory"]["need"] > PROCESS
+    assert plan["disk"]["checkpoints"] == 2
+    assert plan["disk"]["need"] == 3 * plan["disk"]["checkpoint"] + 4 * plan["parameters"]
+    assert said["memory"]["measured"] is True
+    assert "steps measured here" in said["time"]["said"]
+    assert 0 < said["time"]["seconds"] < 60
+    assert said["time"]["tok_s"] == pytest.approx(4 * 32 / said["time"]["step"])
+    assert not [p for p in home.iterdir() if p.name != ".cache"]  # nothing was written
+    words = here("plan", "pretrain", "--data", text_file, *TINY, "--iters", "20").out
+    for head in ("model", "text", "run ", "memory", "disk", "device", "command", "time"):
+        assert any(line.startswith(head) for line in words.splitlines()), head
+
+
+def test_a_run_tells_the_plans_after_it(here: Here, home: Path, text_file: Path) -> None:
+    """What the run found out is exact in the next plan: tokens, checkpoint sizes; its speed stands in for a measurement."""
+    args = ["--data", str(text_file), *TINY]
+    guess = rows(here("plan", "pretrain", *args, "--json"))["plan"]
+    assert "from the 0.0 MB of" in guess["about"]
+    assert here("pretrain", *args, "--iters", "12", "--name", "first").code == 0
+    said = rows(here("plan", "pretrain", *args, "--json"))
+    plan, told = said["plan"], read_json(home / "first" / "data.json")
+    assert plan["about"] == ""
+    assert plan["facts"]["text"].startswith(f"{told['tokens']:,} tokens")
+    assert 1 < guess["steps"] / plan["steps"] < 3  # the same few sentences: more bytes fit into a token than usual
+    real = sum(f.stat().st_size for f in (home / "first" / "checkpoints" / "000012").glob("*.safetensors"))
+    assert plan["disk"]["checkpoint"] == pytest.approx(real, rel=0.06)  # safetensors' headers are not counted
+    assert said["time"]["said"] == "as first went"
+    assert "step" not in said  # nothing was measured
+    # Other sizes are other steps; another seed, rate or length of the run is not.
+    assert "measured" in rows(here("plan", "pretrain", *args, "--batch-size", "8", "--json"))["time"]["said"]
+    same = here("plan", "pretrain", *args, "--seed", "4", "--learning-rate", "0.01", "--iters", "100", "--json")
+    assert rows(same)["time"]["said"] == "as first went"
+
+
+def test_the_size_of_the_pocket_world(here: Here) -> None:
+    """Reckoned, not generated; an estimate on the safe side of a tenth."""
+    from recipes import pocket, rehearsal
+
+    documents = pocket.corpus(0, scale=0.0)
+    for kind, size in rehearsal.TOLD.items():
+        assert sum(len(d.text) for d in documents if d.kind == kind) == pytest.approx(size, rel=0.02)
+    plan = rows(here("plan", "pretrain", "--size", "125m", "--batch-size", "4096", "--json"))["plan"]
+    assert plan["about"] == "from the 9.0 MB of the pocket world"
+
+
+def test_what_is_left_of_a_run(here: Here, text_file: Path) -> None:
+    args = ["--data", str(text_file), *TINY, "--iters", "12", "--save-every", "5"]
+    assert here("pretrain", *args, "--name", "half").code == 0
+    plan = rows(here("plan", "pretrain", "--name", "half", "--resume", "--json"))["plan"]
+    assert (plan["steps"], plan["first"]) == (0, 12)
+
+
+def test_a_shipped_or_foreign_run_is_no_measure(here: Here, home: Path, text_file: Path) -> None:
+    args = ["--data", str(text_file), *TINY, "--iters", "12"]
+    assert here("pretrain", *args, "--name", "mine").code == 0
+    log = home / "mine" / "log.txt"
+    log.write_text(log.read_text().replace("device  ", "device  Apple M9 "))
+    assert "measured here" in rows(here("plan", "pretrain", *args, "--json"))["time"]["said"]
+
+
+def test_while_another_training_holds_the_device(here: Here, home: Path, text_file: Path) -> None:
+    held = lock(home / ".device.lock", "")
+    try:
+        said = rows(here("plan", "pretrain", "--data", text_file, *TINY, "--iters", "5", "--json"))
+    finally:
+        os.close(held)
+    assert said["plan"]["waits"] == "another training trains now: this one waits for it"
+    assert said["time"]["seconds"] is None
+    assert "holds the device" in said["time"]["said"]
+
+
+def test_nothing_is_downloaded_and_nothing_too_big_is_tried(here: Here) -> None:
+    start = time.monotonic()
+    said = rows(here("plan", "pretrain", "--data", "nobody/nothing", "--json"))
+    assert said["plan"]["facts"]["text"] == "nobody/nothing is not on this computer: the run downloads it first"
+    assert said["time"]["seconds"] is None
+    big = rows(here("plan", "pretrain", "--size", "125m", "--batch-size", "4096", "--iters", "5", "--json"))
+    assert big["plan"]["memory"]["band"] == "OUT OF MEMORY RISK"
+    assert big["time"] == {"event": "time", "seconds": None, "said": "not tried, because it may not fit"}
+    assert time.monotonic() - start < 20
+
+
+def test_probes_say_what_they_probe(here: Here) -> None:
+    said = rows(here("plan", "probes", "--model", REPO / "weights" / "pocket-base", "--only", "few-shot", "--json"))
+    assert said["plan"]["parameters"] == 1_246_592
+    assert said["plan"]["facts"]["probes"] == "few-shot"
+    assert said["plan"]["memory"]["band"] in ("SAFE", "TIGHT")
+    assert said["time"]["seconds"] is None
+    broken = here("plan", "probes", "--model", "nobody/nothing", "--json")
+    assert "the run downloads it first" in rows(broken)["plan"]["facts"]["model"]
+
+
+def test_a_recipe_without_a_plan_says_so(home: Path) -> None:
+    """What a chapter that has no plan function yet gets: no memory, no time, and the reason."""
+    assert estimate.memory(None)["why"] == "it is not known before the run starts"
+    assert estimate.memory(None)["band"] is None
+
+
+def test_slow_steps_are_reckoned_from_few_rows() -> None:
+    """An update of 8 ms and 4 ms a row: measured whole where ten fit, drawn on where memory is short."""
+    tried: list[int] = []
+
+    def work(seconds: float) -> None:
+        until = time.process_time() + seconds
+        while time.process_time() < until:
+            pass
+
+    def step(rows: int) -> None:
+        tried.append(rows)
+        work(0.008 + 0.004 * rows)
+
+    def gradient(rows: int) -> None:
+        work(0.004 * rows)
+
+    seconds, how = step_seconds(step, gradient, 8, whole=True)
+    assert how == "10 steps measured here"
+    assert seconds == pytest.approx(0.04, rel=0.25)
+    tried.clear()
+    seconds, how = step_seconds(step, gradient, 8, whole=False)
+    assert max(tried) == 1
+    assert "from the gradient of 2 of 8 windows" in how
+    assert seconds == pytest.approx(0.04, rel=0.35)
+
+
+@pytest.mark.slow
+def test_the_time_comes_true(cli: Lab, text_file: Path) -> None:
+    """A run of some ten seconds takes what the plan says. Wide: other programs run beside a test."""
+    args = ["--data", text_file, "--layers", "2", "--width", "128", "--vocab-size", "384", "--iters", "70"]
+    told = rows(cli("plan", "pretrain", *args, "--json"))["time"]["seconds"]
+    start = time.monotonic()
+    done = cli("pretrain", *args, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert 0.5 < told / (time.monotonic() - start) < 1.5
