@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -58,7 +59,7 @@ def make_run(
             if step % 10 == 0:
                 record.sample(step, "One day", f" there was a step {step}.", [5, 6, 7], [-1.0, -0.5, -2.0])
         record.headline = headline
-        record.say("a line of the log")
+        record.say("a line of the log", quiet=True)
     return record.folder
 
 
@@ -69,16 +70,16 @@ def screen_text(app: App[Any]) -> str:
 
 
 @pytest.fixture
-def same() -> Callable[[App[Any], str], None]:
-    """Compare the screen with tests/tui/snapshots/NAME.txt; LAB_SNAPSHOTS=write writes them anew (then read the diff)."""
+def check() -> Callable[[str, str], None]:
+    """Compare a text with tests/tui/snapshots/NAME.txt; LAB_SNAPSHOTS=write writes it anew (then read the diff)."""
 
-    def compare(app: App[Any], name: str) -> None:
-        path, now = SNAPSHOTS / f"{name}.txt", screen_text(app)
+    def compare(name: str, now: str) -> None:
+        path = SNAPSHOTS / f"{name}.txt"
         if os.environ.get("LAB_SNAPSHOTS") == "write":
             path.parent.mkdir(exist_ok=True)
             path.write_text(now, encoding="utf-8")
         assert path.exists(), f"no snapshot {name}; LAB_SNAPSHOTS=write writes it"
-        assert now == path.read_text(encoding="utf-8")
+        assert now == path.read_text(encoding="utf-8"), name
 
     return compare
 
@@ -133,6 +134,8 @@ class Terminal:
 @pytest.fixture
 def terminal(home: Path, config_home: Path, tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     """Opens terminals; closes them after the test."""
+    if shutil.which("tmux") is None:
+        pytest.skip("no tmux here")
     opened: list[Terminal] = []
 
     def start(width: int = 150, height: int = 42, **env: str) -> Terminal:

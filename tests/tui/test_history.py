@@ -166,6 +166,39 @@ def test_time_leaves_out_pauses_and_the_night_between_stop_and_resume(tmp_path: 
     assert history.column("loss", "time")[0].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
+def test_a_clock_set_back_stops_no_time_axis(tmp_path: Path) -> None:
+    """By the user, or by the network's time: in the middle of a bite, between two of them, and over a resume."""
+    history = History(tmp_path)
+    for start in (1000.0, 400.0, 500.0):
+        rows: list[Any] = [{"step": s, "t": start + 10 * s, "loss": 1.0} for s in range(3)]
+        write(tmp_path / "metrics.jsonl", [*rows, *({**row, "t": row["t"] - 200} for row in rows)], "a")
+        history.poll()
+    write(tmp_path / "metrics.jsonl", [{"step": 3, "t": 5.0, "event": "resume"}, {"step": 4, "t": 15.0, "loss": 1}], "a")
+    history.poll()
+    steps = np.diff(history.column("loss", "time")[0]).tolist()
+    bite = [10, 10, 0, 10, 10]
+    assert steps == [*bite, 0, *bite, 280, *bite, 10]
+
+
+def test_what_cannot_be_read_is_not_behind(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").mkdir()
+    history = History(tmp_path)
+    assert not history.poll()
+    assert history.behind == 0
+
+
+def test_figures_without_an_end_are_no_numbers(tmp_path: Path) -> None:
+    write(tmp_path / "metrics.jsonl", [
+        {"step": 1, "t": 5.0, "tokens": 9, "loss": 1.5}, '{"step": 2, "t": 6.0, "tokens": 1e999, "loss": -Infinity}',
+        {"step": 1e308, "t": 7.0, "tokens": -5, "loss": 1e305}, {"step": 3, "t": 8.0, "tokens": 1, "loss": 2.5},
+    ])  # fmt: skip
+    history = History(tmp_path)
+    history.poll()
+    assert [None if math.isnan(v) else v for v in history.column("loss")[1]] == [1.5, None, None, 2.5]
+    assert history.column("loss")[0].tolist() == [1, 2, 2, 3]
+    assert history.column("loss", "tokens")[0].tolist() == [9, 9, 9, 10]
+
+
 def test_a_run_cut_back_by_resume_has_no_gap_and_no_double(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     write(path, [{"step": s, "t": float(s), "loss": 1.0} for s in range(50)])

@@ -91,7 +91,7 @@ def test_a_run_without_a_word_is_stalled(home: Path, monkeypatch: pytest.MonkeyP
     watcher = Watch()
     watcher.refresh()
     assert not stalled(watcher.runs[0])
-    monkeypatch.setattr(watch, "now", lambda: told + 60)
+    monkeypatch.setattr(watch, "clock", lambda: told + 60)
     assert stalled(watcher.runs[0])
     os.close(handle)
 

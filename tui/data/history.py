@@ -9,6 +9,7 @@ import numpy as np
 from tui.data.tail import Tail
 
 Axis = Literal["step", "time", "tokens"]
+HUGE = 1e300  # sums and neighbours of what is smaller stay finite
 OURS = ("step", "t", "event")  # what a row always holds; the rest are figures
 
 
@@ -102,7 +103,7 @@ class History:
         self._axis("step", step)
         self._axis("time", self._elapsed(rows, t))
         done = self._axes["tokens"].values
-        self._axes["tokens"].extend((done[-1] if len(done) else 0.0) + np.cumsum(np.nan_to_num(tokens)))
+        self._axes["tokens"].extend((done[-1] if len(done) else 0.0) + np.cumsum(np.maximum(np.nan_to_num(tokens), 0)))
         shapes: dict[tuple[str, ...], list[int]] = {}
         for i, row in enumerate(rows):
             if "event" not in row:
@@ -128,11 +129,13 @@ class History:
         self._axes[axis].extend(np.maximum.accumulate(np.maximum(np.nan_to_num(new, nan=last), last)))
 
     def _elapsed(self, rows: list[dict[str, Any]], t: np.ndarray) -> np.ndarray:
-        """Seconds of work since the first row: without the time between a stop or pause and going on."""
+        """Seconds of work since the first row: without the time between a stop or pause and going on, and whatever the
+        clock does; where it was set back, the row stands where the one before stands."""
         if self._began is not None and not self._waits and not any("event" in row for row in rows):
             known = t[np.isfinite(t)]
-            self._clock = float(known[-1]) if len(known) else self._clock
-            return t - self._began - self._lost
+            if len(known) and (np.diff(known, prepend=self._clock) >= 0).all():
+                self._clock = float(known[-1])
+                return t - self._began - self._lost
         out = np.empty(len(rows))
         for i, row in enumerate(rows):
             now = t[i]
@@ -142,8 +145,8 @@ class History:
             if self._began is None:
                 self._began = self._clock = now
             went_on = row.get("event") == "resume" or (self._waits and row.get("event") == "control")
-            if went_on:
-                self._lost += max(0.0, now - self._clock)
+            if went_on or now < self._clock:
+                self._lost += now - self._clock
             if row.get("event") == "control":
                 self._waits = row.get("cmd") == "pause" or (self._waits and row.get("cmd") == "checkpoint")
             self._clock = now
@@ -152,11 +155,12 @@ class History:
 
 
 def _floats(values: list[Any]) -> np.ndarray:
-    """Numbers as float64; what is no number (null, a word, a list) as NaN."""
+    """Numbers as float64; what is no number (null, a word, a list) or has no end as NaN."""
     try:
         array = np.array(values, dtype=np.float64)
         if array.ndim == 1:
+            array[np.abs(array) >= HUGE] = np.nan
             return array
     except (TypeError, ValueError, OverflowError):
         pass
-    return np.array([float(v) if isinstance(v, int | float) and abs(v) < 1e300 else np.nan for v in values])
+    return np.array([float(v) if isinstance(v, int | float) and abs(v) < HUGE else np.nan for v in values])

@@ -54,6 +54,7 @@ class Tail:
                     file.seek(0)
                     chunk = file.read(CHUNK)
         except OSError:
+            self.size = self.read  # a folder of that name, or not ours to read: nothing is behind
             return [], anew
         new = chunk[back:]
         self.read += len(new)

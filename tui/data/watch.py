@@ -10,9 +10,12 @@ LIVE = ("starting", "queued", "running", "paused", "saving")
 STALE = 30.0  # seconds without a word of a process that still holds its lock
 
 
+clock = time.time
+
+
 def now() -> float:
-    """Seconds since the epoch; every clock of the screens asks here, so that a test can stop it."""
-    return time.time()
+    """Seconds since the epoch; every screen asks here, so that a test can stop the clock."""
+    return clock()
 
 
 class Watch:

@@ -6,9 +6,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Input, TextArea
+from textual.widgets import Input, TextArea
 
 from tui.messages import Watched
+from tui.widgets.keys import KeyBar
 from tui.widgets.nav import NavBar
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class LabScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield NavBar(self.ROOM)
         yield from self.body()
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def body(self) -> ComposeResult:
         """What lies between nav line and footer."""

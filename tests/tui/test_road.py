@@ -1,0 +1,197 @@
+"""The stages of the road and the tree of models, from real run folders; and the quick look into a run's figures."""
+
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from lab.run import Run
+from lab.runs import Info, inspect, lock, runs
+from tests.conftest import REPO
+from tests.tui.conftest import make_run
+from tui.data import glance, road
+from tui.data.road import Card, cards, lineage
+
+ALL = {"pretrain", "probes", "sft", "interrogate", "search", "grpo", "reward_model", "rlhf"}
+
+
+def states(found: Iterable[Card]) -> dict[str, str]:
+    return {card.stage.key: card.state for card in found}
+
+
+def one(found: Iterable[Card], key: str) -> Card:
+    return next(card for card in found if card.stage.key == key)
+
+
+def test_with_no_runs_at_all(home: Path) -> None:
+    found = cards(runs())
+    assert [card.number for card in found] == list(range(1, 11))
+    assert states(found)["pretrain"] == "ready"
+    assert one(found, "probes").why == "needs a base model: press r on pretrain"
+    # What this version cannot do is decided by the recipes that lie in the folder, not by a list.
+    for card in found[4:]:
+        there = any((REPO / "recipes" / f"{name}.py").exists() for name in card.stage.recipes)
+        assert (card.state == "later") == (not there)
+
+
+def test_later_chapters_open_by_themselves(home: Path) -> None:
+    found = cards(runs(), ALL.__contains__)
+    assert states(found) == {
+        "data": "ready", "tokenizer": "ready", "pretrain": "ready", "probes": "waiting", "sft": "waiting",
+        "honesty": "waiting", "search": "waiting", "reasoning": "waiting", "reward-model": "waiting", "rlhf": "waiting",
+    }  # fmt: skip
+    assert one(found, "rlhf").why == "needs a reward model: press r on reward model"
+    assert one(found, "honesty").why == "needs an assistant: press r on sft"
+    assert (
+        one(cards(runs(), {"rlhf"}.__contains__), "rlhf").why == "needs a reward model: which this version cannot make"
+    )
+    make_run("base", steps=3)
+    found = cards(runs(), ALL.__contains__)
+    assert states(found)["pretrain"] == "done"
+    assert states(found)["sft"] == states(found)["probes"] == "ready"
+    assert states(found)["honesty"] == "waiting"
+    make_run("talks", steps=3, recipe="sft", parent="base")
+    found = cards(runs(), ALL.__contains__)
+    assert states(found)["honesty"] == states(found)["reasoning"] == "ready"
+    assert states(found)["rlhf"] == "waiting"  # an assistant is no reward model
+    parent = road.best_parent(one(found, "search"), runs())
+    assert parent is not None
+    assert parent.name == "talks"
+    make_run("rated", steps=3, recipe="reward-model", parent="talks")
+    found = cards(runs(), ALL.__contains__)
+    assert states(found)["reward-model"] == "done"
+    assert states(found)["rlhf"] == "ready"
+
+
+def test_live_failed_and_died_runs(home: Path) -> None:
+    old = make_run("old", steps=3)
+    status = json.loads((old / "status.json").read_text())
+    run = json.loads((old / "run.json").read_text())
+
+    def change(name: str, state: str, later: float) -> Path:
+        folder = make_run(name, steps=3)
+        (folder / "status.json").write_text(json.dumps(status | {"state": state, "error": "out of memory"}))
+        (folder / "run.json").write_text(json.dumps(run | {"created": run["created"] + later}))
+        return folder
+
+    change("bad", "failed", 10)
+    card = one(cards(runs()), "pretrain")
+    assert (card.state, card.run and card.run.name, card.trouble and card.trouble.name) == ("done", "old", "bad")
+    gone = change("gone", "running", 20)  # nobody holds its lock
+    card = one(cards(runs()), "pretrain")
+    assert (card.state, card.trouble and card.trouble.name) == ("done", "gone")
+    held = lock(gone / "lock", "")
+    card = one(cards(runs()), "pretrain")
+    assert (card.state, card.run and card.run.name) == ("running", "gone")
+    for state, shown in (("paused", "paused"), ("queued", "queued"), ("saving", "running")):
+        (gone / "status.json").write_text(json.dumps(status | {"state": state}))
+        assert one(cards(runs()), "pretrain").state == shown
+    import os
+
+    os.close(held)
+    (old / "status.json").write_text(json.dumps(status | {"state": "stopped"}))
+    assert one(cards(runs()), "pretrain").state == "died"
+
+
+def info(name: str, parent: str | None = None, created: float = 0.0, recipe: str = "sft") -> Info:
+    return Info(name, Path("/weights") / name, recipe, "done", 1, 1, "", parent, created, {})
+
+
+def drawn(infos: list[Info]) -> list[str]:
+    return [
+        f"{leaf.branch}{leaf.name}{' (' + leaf.note + ')' if leaf.note else ''}"
+        for leaf in lineage(infos, lambda _: True)
+    ]
+
+
+def test_the_tree_of_models() -> None:
+    assert drawn([]) == []
+    family = [
+        info("base", None, 1), info("chat", "base", 2), info("honest", "chat@400", 3), info("other", "base", 4),
+        info("reason", "/weights/honest", 5), info("tuned", "HuggingFaceTB/SmolLM2-135M", 6), info("lost", "deleted-run", 7),
+    ]  # fmt: skip
+    assert drawn(family[::-1]) == [
+        "base",
+        "├─ chat",
+        "│  └─ honest (from step 400)",
+        "│     └─ reason",
+        "└─ other",
+        "HuggingFaceTB/SmolLM2-135M (from elsewhere)",
+        "└─ tuned",
+        "deleted-run (gone)",
+        "└─ lost",
+    ]
+    # A circle and a model that names itself are somebody's handiwork: each model once, no end of time.
+    circle = [info("a", "b", 1), info("b", "a", 2), info("self", "self", 3), info("c", "a", 4)]
+    assert sorted(leaf.name for leaf in lineage(circle, lambda _: True)) == ["a", "b", "c", "self"]
+    odd = [info("odd", 7, 1)]  # type: ignore[arg-type]
+    assert drawn(odd) == ["odd"]
+
+
+def test_a_glance_reads_slices_of_a_long_run(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with open(path, "w") as file:
+        file.write('{"step": 0, "t": 1.0, "bits_per_byte": 5.0}\n')
+        for step in range(1, 60_001):
+            more = ', "bits_per_byte": 2.5' if step % 100 == 0 else ""
+            file.write(f'{{"step": {step}, "t": {step}.5, "loss": {8 - step / 10_000:.4f}, "tok_s": 5000{more}}}\n')
+        file.write('{"step": 60000, "t": 60001.0, "event": "report", "bits_per_byte_final": 1.25}\n{"step": 60')
+    start = time.process_time()
+    look = glance.glance(path)
+    assert time.process_time() - start < 0.1
+    assert (look.first["loss"], look.last["loss"]) == (7.9999, 2.0)
+    assert look.value(["report.bits_per_byte_final", "bits_per_byte"]) == 1.25
+    assert look.value(["nothing", "bits_per_byte"], first=True) == 5.0
+    assert look.value(["report.nothing"]) is None
+    bars = look.bars(["loss"])
+    assert bars == sorted(bars, reverse=True)
+    assert 7.9 < bars[0] <= 8 and 2.0 <= bars[-1] < 2.1  # noqa: PT018
+    # Quarters of the run are all there.
+    assert all(any(low < value <= low + 1.5 for value in bars) for low in (2.0, 3.5, 5.0, 6.5))
+
+
+def test_a_glance_at_broken_files(tmp_path: Path) -> None:
+    assert glance.glance(tmp_path / "none.jsonl").last == {}
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(
+        b'\xff\xfe{}\n[1]\n"x"\n{"step": 1, "loss": "high", "x": true}\n{"step": 2, "loss": null}\n{"loss": 3}'
+    )
+    look = glance.glance(path)
+    assert look.last == {"loss": 3.0}
+    assert glance.last_rows(tmp_path, 5)[-1][1].startswith("step 0  loss 3.000")
+
+
+def test_cards_show_the_figures_of_real_runs(home: Path) -> None:
+    (home / "pocket-base").symlink_to(REPO / "weights" / "pocket-base")
+    found = cards(runs())
+    seen = glance.seen(one(found, "pretrain"))
+    assert seen.figures == (("bits a byte", "4.92", "0.84"), ("facts told 100×", "", "98 %"))
+    assert len(seen.bars) > 20
+    assert glance.seen(one(found, "data")).words[:3] == ("the pocket world", "93,840 documents", "9.0 MB, 3.8M tokens")
+    assert glance.seen(one(found, "tokenizer")).words == (
+        "byte-pair, 1,536 pieces",
+        "2.36 bytes a token",
+        "round trip ✔",
+    )
+    with Run("probes", {"model": "pocket-base"}, "probes-1", False, "pocket-base") as record:
+        record.event("probe", probe="few-shot", shots_0_right_share=0.0, shots_1_right_share=0.44,
+                     shots_4_right_share=0.51, shots_8_right_share=0.52)  # fmt: skip
+        record.event("probe", probe="assistant", bare_kinds_talk_share=0.13, turns_1_kinds_talk_share=0.93)
+    card = one(cards(runs()), "probes")
+    seen = glance.seen(card)
+    assert seen.figures == (("few-shot", "0", "52 %"), ("assistant", "13", "93 %"))
+    assert seen.bars == (0.0, 0.44, 0.51, 0.52)
+
+
+@pytest.mark.parametrize("broken", ["{", "[]", '{"config": 3}', '{"config": {"data": 7}}'])
+def test_broken_records_break_nothing(home: Path, broken: str) -> None:
+    folder = make_run("a", steps=3)
+    (folder / "run.json").write_text(broken)
+    (folder / "data.json").write_text('{"tokens": "many"}')
+    info = inspect(folder)
+    assert glance.data_words(folder)
+    for card in cards([info]):
+        glance.seen(card)
+    assert lineage([info])[0].name == "a"

@@ -1,0 +1,93 @@
+"""How replies are drawn: temperature and the rest, checked while one types."""
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static, TextArea
+
+from lab.errors import UserError
+from tui.data import draws
+from tui.data.draws import RULES, Draw
+
+
+class SamplingScreen(ModalScreen[Draw | None]):
+    """Dismissed with the new settings, or None."""
+
+    CSS_PATH = "chat.tcss"
+    HELP = """
+# Sampling
+
+How the next token is drawn from the model's probabilities. The filters apply in this order: repetition penalty,
+temperature, top-k, top-p, min-p. An empty seed takes another one each time; a fixed one gives the same reply again.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+g,f5,ctrl+j", "keep", "Keep these settings", priority=True, id="dialog.sampling_keep"),
+        Binding("escape", "leave", "Leave them", priority=True, id="dialog.sampling_leave"),
+    ]
+
+    def __init__(self, draw: Draw, chats: bool):
+        super().__init__()
+        self.draw, self.chats = draw, chats
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog", can_focus=False) as box:
+            box.border_title, box.border_subtitle = "Sampling", "enter keeps   escape leaves"
+            for name, (title, _, _, _, says) in RULES.items():
+                value = getattr(self.draw, name)
+                text = "" if value is None else str(value) if isinstance(value, int) else f"{value:g}"
+                with Horizontal(classes="setting"):
+                    yield Static(title, classes="label")
+                    field = Input(text, compact=True, id=name, max_length=20)
+                    field.cursor_blink = False
+                    yield field
+                    yield Static(says, classes="says")
+            with Vertical(classes="system"):
+                note = "" if self.chats else "  (a base model has none)"
+                yield Static(Content.assemble("system message", (note, "$foreground-muted")))
+                area = TextArea(self.draw.system, id="system", tab_behavior="focus", soft_wrap=True)
+                area.cursor_blink = False
+                yield area
+            yield Static("", id="wrong")
+
+    def on_mount(self) -> None:
+        self.query_one("#temp", Input).focus()
+
+    def read(self) -> tuple[Draw | None, str]:
+        """(the settings as typed, or None; what is wrong with them)."""
+        values: dict[str, Any] = {"system": self.query_one("#system", TextArea).text.strip()}
+        wrong = []
+        for name in RULES:
+            field = self.query_one(f"#{name}", Input)
+            try:
+                values[name] = draws.check(name, field.value)
+                field.remove_class("-wrong")
+            except UserError as error:
+                wrong.append(str(error))
+                field.add_class("-wrong")
+        return (None if wrong else replace(self.draw, **values)), "\n".join(wrong)
+
+    @on(Input.Changed)
+    def _changed(self) -> None:
+        _, wrong = self.read()
+        self.query_one("#wrong", Static).update(Content(wrong))
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        self.action_keep()
+
+    def action_keep(self) -> None:
+        """Close with these settings, where they are right."""
+        draw, wrong = self.read()
+        if draw:
+            self.dismiss(draw)
+        else:
+            self.app.notify(wrong, severity="error", markup=False)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)

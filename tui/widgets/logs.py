@@ -1,0 +1,96 @@
+"""What a run said (log.txt) and what happened to it (events and notes), both followed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.widgets import Log, Static
+
+from lab.display import CONTROLS
+from tui.data.logs import TextTail, event_words, time_of_day
+
+LINES = 5_000
+EVENTS = 500
+MUTED = "$foreground-muted"
+
+
+class LogText(Log):
+    """log.txt."""
+
+    HELP = "## Log\nWhat the run said, followed while its end is shown. Select with the mouse, `y` copies."
+
+
+class Events(VerticalScroll):
+    """Events and notes."""
+
+    HELP = "## Events\nCheckpoints, pauses, reports and your notes (`a`), with the time and the step."
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="events-text")
+
+    def show(self, rows: Sequence[tuple[float, float, str, str]]) -> None:
+        """(time, step, kind, words) of all of them, oldest first; the end stays in view."""
+        lines = [
+            Content.assemble(
+                (f"{time_of_day(t)} ", MUTED), (f"{step:>5,.0f} ", "$accent"), (words, "bold" if kind == "note" else "")
+            )
+            for t, step, kind, words in rows
+        ]
+        follow = self.is_vertical_scroll_end
+        self.query_one(Static).update(
+            Content("\n").join(lines) if lines else Content.styled("nothing happened yet", MUTED)
+        )
+        if follow:
+            self.call_after_refresh(self.scroll_end, animate=False, immediate=True)
+
+
+class Logs(Horizontal):
+    """The pane."""
+
+    ALLOW_MAXIMIZE = True
+
+    def compose(self) -> ComposeResult:
+        yield LogText(max_lines=LINES, id="log-text")
+        yield Events(id="events")
+
+    def on_mount(self) -> None:
+        self.border_title = "log"
+        self._folder: Path | None = None
+        self._tail: TextTail | None = None
+        self._events = (0, 0, "")
+
+    def show(
+        self,
+        folder: Path,
+        events: Sequence[Mapping[str, Any]],
+        notes: Sequence[Mapping[str, Any]],
+        report: bool = False,
+    ) -> None:
+        """Bring it up to date; called only while it is seen. report: the log is what the run is for, begun at its top."""
+        text, said = self.query_one(LogText), self.query_one(Events)
+        if folder != self._folder or self._tail is None:
+            self._folder, self._tail = folder, TextTail(folder / "log.txt")
+            self._events = (0, 0, "")
+            text.clear()
+        title = Content(f"log  {folder.name.translate(CONTROLS)}")
+        if self.border_title != title:
+            self.border_title = title
+        lines, anew = self._tail.poll()
+        if anew:
+            text.clear()
+        if lines:
+            follow = not report if anew else text.is_vertical_scroll_end
+            text.write_lines([line or " " for line in lines], scroll_end=follow)  # Log leaves out empty lines
+        self.border_subtitle = None if text.line_count else "log.txt is empty so far"
+        last = str(events[-1].get("t")) if events else ""
+        if self._events == (len(events), len(notes), last):
+            return
+        self._events = (len(events), len(notes), last)
+        said.show(sorted(map(event_words, [*events[-EVENTS:], *notes[-EVENTS:]]), key=lambda row: row[0]))
+
+    def copy_text(self) -> str:
+        """The last lines of the log."""
+        return "\n".join(list(self.query_one(LogText).lines)[-400:])
