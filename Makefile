@@ -1,5 +1,4 @@
-# Two commands: `make` sets everything up, trains the pocket model and opens a chat with it; `make test` sets up and
-# passes the tests. Needs git, a shell, and uv or Python >= 3.11. Works with make 3.81 and bash 3.2 (macOS's own).
+# Two commands: `make` sets everything up and opens the window; `make test` sets up and passes the tests. Needs git, a shell, and uv or Python >= 3.11. Works with make 3.81 and bash 3.2 (macOS's own).
 SHELL := /bin/bash
 LAB := .venv/bin/lab
 
@@ -7,7 +6,7 @@ LAB := .venv/bin/lab
 .PHONY: run setup setup-dev test quick check lock clean
 
 run: setup
-	$(LAB) pretrain && $(LAB) chat
+	$(LAB)
 
 setup:
 	@./setup.sh

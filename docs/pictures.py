@@ -1,0 +1,85 @@
+"""The pictures of the README: the window, driven by keys, over the runs and models of $LAB_HOME; nothing in them is made up.
+
+    uv run --with resvg-py python docs/pictures.py [NAME ...]
+
+Used for docs/*.png: a root with pocket-base, two runs with other settings, SmolLM2-135M-Instruct (lab import), a probes run,
+and a training that was running.
+"""
+
+import asyncio
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import resvg_py
+
+from tui.app import LabApp
+
+HERE = Path(__file__).parent
+# Keys as textual names them; "text is typed, a number waits seconds, !name opens a model in Chat, =name sets the theme.
+WIDE, SMALL = (150, 42), (80, 24)
+PICTURES: dict[str, tuple[tuple[int, int], list[str]]] = {
+    "pipeline": (WIDE, ["3.0"]),
+    "start": (WIDE, ["n", "9.0"]),
+    "data": (WIDE, ["d", "30.0", "tab", "tab", "tab", *["j"] * 6, "1.0"]),
+    "train": (
+        WIDE,
+        [
+            "2", "3.0", "down", "down", "down", "space", "down", "space", *["up"] * 4, "1.5", "tab", "tab",
+            *["left"] * 12, "1.0",
+        ],
+    ),
+    "train-light": (WIDE, ["=lab-light", "2", "3.0"]),
+    "train-small": (SMALL, ["2", "3.0"]),
+    "chat": (WIDE, ["!pocket-base", "4.0", '"One day', "enter", "5.0", "ctrl+t", "escape", "up", *["left"] * 90, "1.0"]),
+    "split": (
+        WIDE,
+        [
+            "!pocket-base", "4.0", "f3", "1.0", '"SmolLM2', "enter", "12.0", '"The capital of France is', "enter", "25.0",
+            "ctrl+t", "1.0",
+        ],
+    ),
+    "tokens": (WIDE, ["5", "3.0", "s", "1.0", '"SmolLM2', "enter", "4.0", "right", "right", "right", "1.0"]),
+}  # fmt: skip
+
+
+async def take(name: str) -> str:
+    """The SVG of one picture."""
+    size, keys = PICTURES[name]
+    app = LabApp()
+    async with app.run_test(size=size, notifications=False) as pilot:
+        await pilot.pause(1)
+        for key in keys:
+            if re.fullmatch(r"[\d.]+\.\d", key):
+                await pilot.pause(float(key))
+            elif key.startswith('"'):
+                for char in key[1:]:
+                    await pilot.press({" ": "space"}.get(char, char))
+            elif key.startswith("!"):
+                app.open_chat(key[1:])
+            elif key.startswith("="):
+                app.theme = key[1:]
+            else:
+                await pilot.press(key)
+                await pilot.pause(0.05)
+        return app.export_screenshot(title="lab")
+
+
+def main() -> None:
+    for name in sys.argv[1:] or PICTURES:
+        svg = asyncio.run(take(name))
+        svg = re.sub(r"@font-face\s*{[^}]*}", "", svg).replace("Fira Code", "DejaVu Sans Mono")
+        png = resvg_py.svg_to_bytes(
+            svg_string=svg, zoom=0.85, font_dirs=["/usr/share/fonts"], font_family="DejaVu Sans Mono",
+            monospace_family="DejaVu Sans Mono",
+        )  # fmt: skip
+        (HERE / f"{name}.png").write_bytes(bytes(png))
+        print(HERE / f"{name}.png")
+
+
+if __name__ == "__main__":
+    import os
+
+    os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp()
+    main()
