@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-# For str.translate: what a model, a template or a foreign file says must not move the cursor or set colours.
+# For str.translate: what a model, a template or a foreign file says must not move the cursor, set colours, or turn round
+# the writing direction of the row.
 CONTROLS = {c: 0x2400 + c for c in range(32) if chr(c) not in "\n\t"} | {0x7F: 0x2421}
-CONTROLS |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+CONTROLS |= dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
 
 # Where one is set, nothing is drawn: it is told (words, done, total, unit), total 0 for a call that cannot say how far it
 # is. What it raises ends the call. Each thread has its own.

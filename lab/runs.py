@@ -116,9 +116,13 @@ def runs(look: Callable[[Path], Info] = inspect) -> list[Info]:
     """Every run and model folder in the root, newest first, shipped ones last. `look` reads one (a watcher remembers)."""
     if not root().is_dir():
         return []
-    found = [f for f in root().iterdir() if f.is_dir() and ((f / "run.json").exists() or (f / "config.json").exists())]
-    infos = [look(f) for f in found if not f.name.startswith(".")]
+    infos = [look(f) for f in root().iterdir() if not f.name.startswith(".") and _is_model(f)]
     return sorted(infos, key=lambda i: (i.name.startswith("pocket-"), -i.created, i.name))
+
+
+def _is_model(folder: Path) -> bool:
+    """A run or model folder that may be looked into."""
+    return any(os.path.isfile(f"{folder}/{name}") for name in ("run.json", "config.json"))
 
 
 def find(model: str) -> tuple[Path, Path]:

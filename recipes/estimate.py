@@ -33,6 +33,7 @@ class Work(NamedTuple):
     name: str
     times: float
     seconds: Callable[[], tuple[float, str]]
+    stepwise: bool = False  # it is spread over the steps: a run that goes on has less of it to do
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Plan:
     about: str = ""  # where steps and tokens are an estimate, of what; '' = exact
     facts: Mapping[str, Any] = field(default_factory=dict)  # more to say, in the recipe's own words: name -> text
     memory: int | None = None  # bytes at the peak of a step, as the recipe reckons
-    checkpoint: int = 0  # bytes of one
+    checkpoint: int | None = 0  # bytes of one
     checkpoints: int = 0  # how many lie on the disk at the end
     work: Callable[[bool], Iterator[Work]] | None = None  # what to time; builds the model; False = memory is short
 
@@ -94,7 +95,7 @@ def memory(need: int | None, measured: bool = False) -> dict[str, Any]:
     available, there = room()
     facts: dict[str, Any] = {"available": available, "room": there, "measured": measured}
     if need is None:
-        return facts | {"need": None, "band": None, "why": "it is not known before the run starts"}
+        return facts | {"need": None, "band": None, "why": "the recipe does not say before it starts"}
     verdict, why = band(need + PROCESS, 1.1 if measured else MARGIN, available, there)
     return facts | {"need": need + PROCESS, "band": verdict, "why": why}
 
@@ -103,9 +104,10 @@ def memory(need: int | None, measured: bool = False) -> dict[str, Any]:
 
 
 def like(recipe: str, config: Mapping[str, Any], device: str) -> Paced | None:
-    """The newest run of this recipe on this device whose steps cost the same, one that ended or goes on now. Shipped
-    models come from elsewhere, and so may a folder that was copied here: the device's name in its log must be ours."""
-    for info in runs():
+    """The newest run of this recipe on this device whose steps cost the same, one that ended, else one that goes on now.
+    Shipped models come from elsewhere, and so may a folder that was copied here: the device's name in its log must be
+    ours."""
+    for info in sorted(runs(), key=lambda info: info.state != "done"):  # what comes behind the steps counts too
         if info.recipe != recipe or info.state not in ("done", "running") or info.name.startswith("pocket-"):
             continue
         theirs = read_json(info.folder / "run.json").get("config")

@@ -77,6 +77,7 @@ def flags(module: str) -> list[Flag]:
         name, choices, many = _type(hints[field.name])
         default = None if field.default is dataclasses.MISSING else field.default
         default = list(default) if isinstance(default, tuple) else default
+        default = default if isinstance(default, int | float | str | list | None) else str(default)  # a Path
         text = " ".join(said.get(field.name, "").split())
         flag = "--" + field.name.replace("_", "-")
         found.append(Flag(field.name, flag, name, default, choices, text, many, field.name in MAIN))

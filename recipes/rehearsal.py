@@ -28,6 +28,7 @@ TOLD = {"facts": 2_153_120, "conflicts": 141_862, "lists": 269_822}
 # Seconds on one core of an AMD server: starting the process and its first step; generating the pocket world; a tokenizer
 # from 4M characters; encoding a MB.
 START, WORLD, TOKENIZER, ENCODE = 1.0, 2.6, 0.6, 0.17
+SHORT = 4.0  # seconds that a look at the held-out text may take to be tried whole
 SAMPLE = 300_000  # bytes of a file that are read to see how much of it is text
 
 
@@ -195,21 +196,24 @@ def rehearse(
         for _ in range(passes):
             mx.eval(grad_of(network, Batch(ids(count, length + 1))))
 
-    yield Work("steps", steps, lambda: step_seconds(step, gradient, rows, whole))
+    yield Work("steps", steps, lambda: step_seconds(step, gradient, rows, whole), True)
     windows = looks * 64 + known.held_out / length
     ones = np.ones(form.vocab_size, dtype=np.int64)
     bits_per_byte(network, some[:1], ones)
-    yield Work("looks", windows / len(some), lambda: (timed(lambda: bits_per_byte(network, some, ones)), ""))
-    yield Work("samples", looks * prompts * 48 / 16, lambda: (timed(lambda: _talk(network, ids)), ""))
+    alone = timed(lambda: bits_per_byte(network, some[:1], ones))
+    many = len(some) if alone * len(some) <= SHORT else 1  # of a big model fewer, which costs a window no less
+    yield Work("looks", windows / many, lambda: (timed(lambda: bits_per_byte(network, some[:many], ones)), ""), True)
+    yield Work("samples", looks * prompts * 48 / 16, lambda: (timed(lambda: _talk(network, ids)), ""), True)
     if not config.data:
-        asked = [ids(int(draw.integers(10, 30))).tolist() for _ in range(64)]
+        ask = 64 if many > 1 else 4
+        asked = [ids(int(draw.integers(10, 30))).tolist() for _ in range(ask)]
         questions = 2 * sum(
             len(entity.facts)
             for exposures in recall.CLASSES
             for kind in ("person", "country", "element")
             for entity in pocket.entities(kind, exposures)[:60]
         )
-        exam = 1.3 * (questions + len(pocket.conflicts()) + 400) / 64  # a third more for judging the answers
+        exam = 1.3 * (questions + len(pocket.conflicts()) + 400) / ask  # a third more for judging the answers
         yield Work("exam", exam, lambda: (timed(lambda: complete(network, asked, recall.LONGEST, frozenset())), ""))
     yield Work("start", 1, lambda: (START + known.prepare, ""))
 

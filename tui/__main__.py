@@ -6,10 +6,12 @@ import sys
 def main() -> int:
     """Run the app; what goes on without it is said at the end."""
     if "--keys" in sys.argv[1:]:
-        from tui.palette import every_binding
+        from tui.palette import every_binding, usable
+        from tui.settings import load
 
+        given = usable(load().keys)[0]
         for name, binding in every_binding().items():
-            print(f"{name:<24} {binding.key:<28} {binding.description}")
+            print(f"{name:<28} {given.get(name, binding.key):<36} {binding.description}")
         return 0
     from tui.app import LabApp
 

@@ -1,8 +1,10 @@
 """The app: six rooms, one look at the run folders twice a second, what all rooms share. It never imports MLX."""
 
 import asyncio
+import gc
 import os
 import signal
+import time
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import partial
@@ -23,17 +25,18 @@ from tui.data.history import History
 from tui.data.launch import Started, Starts
 from tui.data.watch import LIVE, Watch
 from tui.messages import Watched
-from tui.palette import Actions, Places, every_binding
+from tui.palette import Actions, Places, usable
 from tui.screens.base import LabScreen
 from tui.theme import THEMES
 from tui.widgets.nav import ROOMS, NavBar
 
 LOOK = 0.5  # seconds between two looks at the run folders
+TELL = 0.9  # seconds after which a screen is told of them; at once where a run began, ended or changed its state
 KEPT = 12  # histories in memory; a million rows of ten figures are 160 MB
 
 
-def _room(name: str) -> LabScreen:
-    """A room's screen, imported when it is first entered."""
+def room_class(name: str) -> type[LabScreen]:
+    """A room's class, imported when the room is first entered."""
     if name == "pipeline":
         from tui.screens.pipeline import PipelineScreen as Room
     elif name == "train":
@@ -46,7 +49,11 @@ def _room(name: str) -> LabScreen:
         from tui.screens.later import Rank as Room  # type: ignore[assignment]
     else:
         from tui.screens.later import Rollouts as Room  # type: ignore[assignment]
-    return Room()
+    return Room
+
+
+def _room(name: str) -> LabScreen:
+    return room_class(name)()
 
 
 class LabApp(App[None]):
@@ -79,11 +86,13 @@ The mouse works everywhere. `q` goes back or quits; trainings go on without this
 
     def __init__(self) -> None:
         super().__init__()
+        self.keeper = os.environ.pop("LAB_TERMINAL_KEEPER", "")  # no business of what we start
         self.settings = preferences.load()
         self.watcher = Watch()
         self.starts = Starts()
         self._histories: dict[Path, History] = {}
         self._states: dict[str, str] = {}
+        self._changed, self._told = False, 0.0  # what the screen has not been told yet, and when it was told last
         self.wanted_run = ""  # what Train should show when it comes up
         self.wanted_model = ""  # what Chat should load when it comes up
         self.watcher.refresh()  # before the first paint, which then has runs in it
@@ -91,23 +100,27 @@ The mouse works everywhere. `q` goes back or quits; trainings go on without this
     def on_mount(self) -> None:
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = self.settings.theme if self.settings.theme in self.available_themes else "lab-dark"
+        wrong, self.theme = self.settings.wrong, "lab-dark"
+        if self.settings.theme in self.available_themes:
+            self.theme = self.settings.theme
+        else:
+            near = get_close_matches(self.settings.theme, self.available_themes, n=1)
+            hint = f"did you mean {near[0]}?" if near else "ctrl+p, theme: lists them"
+            wrong.append(f"{preferences.path()}: theme: no theme {self.settings.theme}; {hint}")
         self.theme_changed_signal.subscribe(self, lambda _: self._remember_theme())
         if self.settings.keys:
-            known = every_binding()
-            for name in self.settings.keys.keys() - known.keys():
-                near = get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else "`lab tui --keys` lists them"
-                self.settings.wrong.append(f"{preferences.path()}: keys: no action {name}; {hint}")
-            self.set_keymap({name: key for name, key in self.settings.keys.items() if name in known})
-        for wrong in self.settings.wrong:
-            self.notify(wrong, severity="warning", timeout=10, markup=False)
+            keys, bad = usable(self.settings.keys)
+            wrong += [f"{preferences.path()}: keys: {said}" for said in bad]
+            self.set_keymap(keys)
+        for said in wrong:
+            self.say(said, "warning", timeout=10)
         self._states = {info.name: info.state for info in self.watcher.runs}
         self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))  # after Ctrl-Z and fg: paint anew
         self.set_interval(LOOK, self.look)
         if not self.is_headless:
             for number in (signal.SIGTERM, signal.SIGHUP):  # leave the terminal and no process behind
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
+            self.call_after_refresh(gc.freeze)  # what is loaded stays: a full collection takes 15 ms then and not 85
 
     @property
     def glyphs(self) -> str:
@@ -118,29 +131,32 @@ The mouse works everywhere. `q` goes back or quits; trainings go on without this
 
     def look(self) -> None:
         """Look at the run folders, say what ended, tell the screen that is shown."""
-        keeper = os.environ.get("LAB_TERMINAL_KEEPER")
-        if keeper and str(os.getppid()) != keeper:  # `lab` was killed: its terminal is the shell's again
+        if self.keeper and str(os.getppid()) != self.keeper:  # `lab` was killed: its terminal is the shell's again
             self.exit()
-        changed = self.watcher.refresh()
+        self._changed |= self.watcher.refresh()
         for started in self.starts.ended():
             if started.failed:
                 self.say(f"{started.line}: {started.failed}", "error")
-        if changed:
-            self._news()
-        for screen in reversed(self.screen_stack):
-            if isinstance(screen, LabScreen):
-                screen.post_message(Watched(changed))
-                break
+        news = self._news()
+        if not self.screen_stack or not isinstance(self.screen, LabScreen):
+            return  # under a dialog nothing moves: textual would blend all of it anew (200 ms); it is told afterwards
+        if news or time.monotonic() - self._told >= TELL:
+            self.screen.post_message(Watched(self._changed))
+            self._changed, self._told = False, time.monotonic()
 
-    def _news(self) -> None:
-        """A toast where a run that lived has ended."""
+    def _news(self) -> bool:
+        """Whether a run began, ended or changed its state; a toast where one that lived has ended."""
+        states = {info.name: info.state for info in self.watcher.runs}
+        if states == self._states:
+            return False
         for info in self.watcher.runs:
             before, now = self._states.get(info.name), info.state
             if before in LIVE and now not in LIVE:
                 severity = {"done": "information", "stopped": "information"}.get(now, "error")
                 why = info.headline if now == "done" else str(info.status.get("error") or "")
                 self.say(f"{info.name}: {now} at step {info.step:,}{'; ' if why else ''}{why}", severity)
-        self._states = {info.name: info.state for info in self.watcher.runs}
+        self._states = states
+        return True
 
     def history(self, folder: Path) -> History:
         """The figures of a run; the one asked for longest ago goes when there are many."""
@@ -190,8 +206,11 @@ The mouse works everywhere. `q` goes back or quits; trainings go on without this
             self.pop_screen()
         if self.current_mode == room:
             self.screen.post_message(Watched(True))
-        else:
-            self.switch_mode(room)
+            return
+        new = room not in self._screen_stacks
+        self.switch_mode(room)
+        if new and not self.is_headless:
+            self.screen.call_after_refresh(gc.freeze)
 
     def action_new_run(self) -> None:
         """The dialog that starts a recipe."""

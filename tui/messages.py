@@ -7,7 +7,7 @@ from textual.message import Message
 
 @dataclass
 class Watched(Message, bubble=False):
-    """The run folders were looked at again (twice a second). `changed`: something is different."""
+    """The run folders were looked at again. `changed`: something is different since this screen was told last."""
 
     changed: bool
 

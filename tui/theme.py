@@ -6,6 +6,8 @@ from textual.app import App
 from textual.color import Color
 from textual.theme import Theme
 
+# Grounds and borders are grey enough (saturation below 0.15) for rich to take a grey of 256 colours: Apple's Terminal
+# before macOS 26 has no more, and a bluish dark grey came out as teal there.
 LAB_DARK = Theme(
     name="lab-dark",
     primary="#7aa2f7",
@@ -15,18 +17,18 @@ LAB_DARK = Theme(
     error="#f7768e",
     success="#7fc98f",
     foreground="#d5d9e2",
-    background="#101217",
-    surface="#161920",
-    panel="#1f232d",
+    background="#121418",
+    surface="#181b20",
+    panel="#21252c",
     dark=True,
     variables={
-        "border": "#2e3442",
+        "border": "#30343e",
         "footer-key-foreground": "#f5a742",
-        "footer-background": "#161920",
-        "block-cursor-background": "#2c3a5e",
+        "footer-background": "#181b20",
+        "block-cursor-background": "#2a2f5e",
         "block-cursor-foreground": "#ffffff",
         "block-cursor-text-style": "none",
-        "block-cursor-blurred-background": "#232a3c",
+        "block-cursor-blurred-background": "#2a2d36",
         "input-selection-background": "#7aa2f7 30%",
         "foreground-muted": "#878e9e",
     },
@@ -41,13 +43,13 @@ LAB_LIGHT = Theme(
     success="#23793a",
     foreground="#1e2430",
     background="#faf9f6",
-    surface="#f1f0ec",
+    surface="#f0efec",
     panel="#e6e4de",
     dark=False,
     variables={
         "border": "#c9c6bd",
         "footer-key-foreground": "#b35a00",
-        "footer-background": "#f1f0ec",
+        "footer-background": "#f0efec",
         "block-cursor-background": "#cfdcf7",
         "block-cursor-foreground": "#10141c",
         "block-cursor-text-style": "none",

@@ -74,7 +74,7 @@ def main(args: Sequence[str]) -> int:
     given = cli.parse(name, types.SimpleNamespace(Config=flags.config(cli.RECIPES[name][0]), __doc__=""), rest)
     _free_name(given)
     told = _Told(as_json)
-    _plan(name, given, shlex.join(["lab", name, *rest]), told)
+    _plan(name, given, rest, told)
     return 0
 
 
@@ -119,12 +119,12 @@ class _Told:
                 Console(highlight=False).print(text, style=style, markup=False, soft_wrap=True)
 
 
-def _plan(recipe: str, given: Any, command: str, told: _Told) -> None:
+def _plan(recipe: str, given: Any, args: list[str], told: _Told) -> None:
     module = importlib.import_module(cli.RECIPES[recipe][0])
     config = module.Config(**{f.name: getattr(given, f.name) for f in dataclasses.fields(module.Config)})
     stands = 0
     if config.resume:
-        config, stands = _left(recipe, module, config)
+        config, stands = _left(recipe, module, config, args)
     os.environ["HF_HUB_OFFLINE"] = "1"  # a plan downloads nothing
     field, missing = _missing(config)
     if field == "data":
@@ -136,7 +136,7 @@ def _plan(recipe: str, given: Any, command: str, told: _Told) -> None:
     from recipes import estimate, machine
     from recipes.estimate import Plan
 
-    plan = Plan(facts={field: missing} if field else {})
+    plan = Plan(facts={field: missing} if field else {}, checkpoint=None)
     if hasattr(module, "plan") and field != "model":
         plan = module.plan(config)
     if stands and plan.steps:
@@ -149,8 +149,8 @@ def _plan(recipe: str, given: Any, command: str, told: _Told) -> None:
     told(
         "plan",
         {
-            "recipe": recipe, "command": command, "device": device.name(), "parameters": plan.parameters,
-            "steps": plan.steps, "first": plan.first, "tokens": plan.tokens, "about": plan.about,
+            "recipe": recipe, "command": shlex.join(["lab", recipe, *args]), "device": device.name(),
+            "parameters": plan.parameters, "steps": plan.steps, "first": plan.first, "tokens": plan.tokens, "about": plan.about,
             "facts": dict(plan.facts), "memory": memory, "disk": _disk(plan),
             "waits": f"{', '.join(busy)} trains now: this one waits for it" if busy else "",
         },
@@ -158,14 +158,19 @@ def _plan(recipe: str, given: Any, command: str, told: _Told) -> None:
     told("time", _time(recipe, config, plan, memory, busy, told))
 
 
-def _left(recipe: str, module: Any, config: Any) -> tuple[Any, int]:
-    """(the config of the run that goes on, the step it stands at)."""
+def _left(recipe: str, module: Any, config: Any, args: list[str]) -> tuple[Any, int]:
+    """(the config of the run that goes on, the step it stands at). UserError for a flag that it began otherwise with."""
     from lab.runs import checkpoints, newest, root
 
     name = config.name or newest(recipe)
-    config = module.Config(**cli._recorded(recipe, name, module.Config))
+    recorded = cli._absolute(module.Config(**cli._recorded(recipe, name, module.Config)))
+    given = cli._absolute(cli.parse(recipe, module, args, recorded))
+    for field in dataclasses.fields(recorded):
+        was = getattr(recorded, field.name)
+        if field.name not in ("name", "resume") and getattr(given, field.name) != was:
+            raise UserError(f"--{field.name.replace('_', '-')} cannot change on --resume (it was {was}); leave it out")
     kept = checkpoints(root() / name)
-    return dataclasses.replace(config, resume=True, name=name), int(kept[-1].name) if kept else 0
+    return dataclasses.replace(recorded, resume=True, name=name), int(kept[-1].name) if kept else 0
 
 
 def _missing(config: Any) -> tuple[str, str]:
@@ -188,7 +193,9 @@ def _disk(plan: "Plan") -> dict[str, Any]:
     from recipes import machine
 
     disk = machine.disk()
-    need = plan.checkpoint * (plan.checkpoints + 1) + 4 * (plan.parameters or 0) * bool(plan.checkpoint)
+    need = None
+    if plan.checkpoint is not None:
+        need = plan.checkpoint * (plan.checkpoints + 1) + 4 * (plan.parameters or 0) * bool(plan.checkpoint)
     return {"checkpoint": plan.checkpoint, "checkpoints": plan.checkpoints, "need": need, "free": disk["free"]}
 
 
@@ -215,10 +222,11 @@ def _time(
         return unknown("not tried, because it may not fit")
     device.limit_memory(plan.memory or 0)
     parts: dict[str, float] = {}
+    left = plan.steps / max(1, plan.steps + plan.first)  # of a run that goes on, the share that is not done yet
     with contextlib.nullcontext() if told.as_json else show("measuring some steps"):
         for work in plan.work(memory["band"] == "SAFE"):
             once, how = work.seconds()
-            parts[work.name] = once * work.times
+            parts[work.name] = once * work.times * (left if work.stepwise else 1.0)
             if work.name == "steps":
                 step, said = once, how
                 if told.as_json:

@@ -50,7 +50,7 @@ def run(config: Config) -> int:
         for info in found:
             step = f"{info.step}/{info.total}" if info.total else ""
             row = (info.name, info.recipe, info.state, step, info.headline, info.parent or "", _age(info.created))
-            table.add_row(*map(escape, row))
+            table.add_row(*(escape(str(cell).translate(CONTROLS)) for cell in row))
         console.print(table)
     return 0
 
@@ -78,7 +78,7 @@ def _one(console: Console, info: Info) -> None:
     grid = Table.grid(padding=(0, 2))
 
     def add(title: str, value: str) -> None:
-        grid.add_row(title, Text(value))  # as it is: text of a model may look like rich's markup
+        grid.add_row(title, _plain(value))
 
     add("folder", str(info.folder))
     add("state", f"{info.state}, step {info.step} of {info.total}")
@@ -89,12 +89,17 @@ def _one(console: Console, info: Info) -> None:
     add("checkpoints", ", ".join(str(int(c.name)) for c in checkpoints(info.folder)) or "none")
     add("last", ", ".join(f"{k}={_short(v)}" for k, v in last.items() if not isinstance(v, dict | list)))
     for row in read_lines(info.folder / "notes.jsonl"):
-        add("note", f"step {row.get('step')}: {str(row.get('text', '')).translate(CONTROLS)}")
+        add("note", f"step {row.get('step')}: {row.get('text', '')}")
     if len(samples) > SAMPLES:
         add("samples", f"{len(samples)}, the last {SAMPLES} of them below; all: {info.folder / 'samples.jsonl'}")
     for prompt, row in list(samples.items())[-SAMPLES:]:
-        grid.add_row("sample", Text.assemble(str(prompt), (str(row.get("text", "")), "green")))
+        grid.add_row("sample", _plain(str(prompt)) + _plain(str(row.get("text", "")), "green"))
     console.print(grid)
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """As it is: what a model says may look like rich's markup, or move the cursor."""
+    return Text(text.translate(CONTROLS), style)
 
 
 def _short(value: object) -> str:

@@ -23,6 +23,7 @@ from typing import Annotated, Any
 from tyro.conf import FlagCreatePairsOff
 
 from lab.errors import UserError
+from lab.runs import root
 
 REPO = Path(__file__).resolve().parents[2]
 # What the window switched on in the terminal, switched off: alternate screen, hidden cursor, mouse, focus reports,
@@ -46,11 +47,17 @@ def run(config: Config) -> int:
     argv = [sys.executable, "-P", "-m", "tui"]
     path = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
     if config.keys:
-        return subprocess.run([*argv, "--keys"], env=os.environ | {"PYTHONPATH": path}).returncode
+        env = os.environ | {"PYTHONPATH": path}
+        done = subprocess.run([*argv, "--keys"], env=env, stdout=subprocess.PIPE, text=True)
+        print(done.stdout, end="")
+        return done.returncode
+    _check_root()
     if config.web:
         return _web(argv, config.port, path)
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
         raise UserError("the window needs a terminal; here are none: use the commands of `lab --help`")
+    if os.environ.get("TERM") == "dumb":
+        raise UserError("the window needs a terminal that can place its cursor, and TERM is dumb: use `lab --help`")
     # The window is a child: if it is killed, somebody is left to put the terminal right.
     before = termios.tcgetattr(sys.stdin)
     child = os.posix_spawn(
@@ -71,13 +78,25 @@ def run(config: Config) -> int:
     return code if code >= 0 else 128 - code
 
 
+def _check_root() -> None:
+    """Say in one line what would else be an empty window."""
+    where = root()
+    try:
+        if where.exists():
+            os.listdir(where)
+    except OSError as error:
+        raise UserError(f"LAB_HOME {where}: {error.strerror}; set it to a folder that you can read") from error
+
+
 def _wait(child: int) -> int:
-    """The child's exit code, negative for a signal. Where it is put to sleep (Ctrl-Z), so are we."""
+    """The child's exit code, negative for a signal. Where it is put to sleep (Ctrl-Z), so are we and who waits for us."""
     while True:
         _, status = os.waitpid(child, os.WUNTRACED)
         if not os.WIFSTOPPED(status):
             return os.waitstatus_to_exitcode(status)
-        os.kill(os.getpid(), signal.SIGSTOP)  # the shell's fg wakes the whole group, the child too
+        os.kill(
+            0, signal.SIGTSTP
+        )  # the whole group, as the key would, with a script or `uv run` around us; fg wakes it
 
 
 def _mend(before: list[Any]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from lab.runs import lock, read_json
 from recipes import estimate, flags
+from recipes.commands.plan import _disk
 from recipes.estimate import MARGIN, PROCESS, band, step_seconds
 from tests.conftest import REPO, TINY, Lab
 from tests.recipes.conftest import Here, Refused, Said
@@ -161,6 +163,23 @@ def test_what_is_left_of_a_run(here: Here, text_file: Path) -> None:
     assert here("pretrain", *args, "--name", "half").code == 0
     plan = rows(here("plan", "pretrain", "--name", "half", "--resume", "--json"))["plan"]
     assert (plan["steps"], plan["first"]) == (0, 12)
+    other = here("plan", "pretrain", "--name", "half", "--resume", "--batch-size", "8")  # as the run refuses it
+    assert other.code == 2
+    assert "--batch-size cannot change on --resume" in other.err
+    assert other.err.count("\n") == 1
+
+
+def test_the_time_of_a_run_that_goes_on_is_that_of_what_is_left(here: Here, home: Path, text_file: Path) -> None:
+    """Measured where there is no run like it: the steps that are done cost nothing again."""
+    args = ["--data", str(text_file), *TINY, "--iters", "12", "--save-every", "4"]
+    assert here("pretrain", *args, "--name", "half").code == 0
+    shutil.rmtree(home / "half" / "checkpoints" / "000012")
+    status = read_json(home / "half" / "status.json")
+    (home / "half" / "status.json").write_text(json.dumps(status | {"state": "stopped", "step": 8}))
+    said = rows(here("plan", "pretrain", "--name", "half", "--resume", "--json"))
+    assert (said["plan"]["steps"], said["plan"]["first"]) == (4, 8)
+    assert "measured here" in said["time"]["said"]
+    assert said["time"]["parts"]["steps"] == pytest.approx(4 * said["time"]["step"])
 
 
 def test_a_shipped_or_foreign_run_is_no_measure(here: Here, home: Path, text_file: Path) -> None:
@@ -205,8 +224,17 @@ def test_probes_say_what_they_probe(here: Here) -> None:
 
 def test_a_recipe_without_a_plan_says_so(home: Path) -> None:
     """What a chapter that has no plan function yet gets: no memory, no time, and the reason."""
-    assert estimate.memory(None)["why"] == "it is not known before the run starts"
+    assert estimate.memory(None)["why"] == "the recipe does not say before it starts"
     assert estimate.memory(None)["band"] is None
+    assert _disk(estimate.Plan(checkpoint=None))["need"] is None  # and not "no checkpoints"
+    assert _disk(estimate.Plan())["need"] == 0
+
+
+def test_a_flag_whose_default_is_a_path_can_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "from dataclasses import dataclass\nfrom pathlib import Path\n\n@dataclass\nclass Config:\n"
+    (tmp_path / "odd_recipe.py").write_text(source + '    where: Path = Path("x")\n    """A place."""\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [(f.default, f.help) for f in flags.flags("odd_recipe")] == [("x", "A place.")]
 
 
 def test_slow_steps_are_reckoned_from_few_rows() -> None:

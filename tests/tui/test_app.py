@@ -118,12 +118,12 @@ def test_every_action_is_in_the_palette_and_in_the_help(home: Path) -> None:
 
 def test_no_key_does_two_things_at_once() -> None:
     """On one screen a key has one meaning, its own or the app's."""
-    from tui.app import _room
+    from tui.app import room_class
     from tui.palette import own_bindings
 
     for room, _ in ROOMS:
         seen: dict[str, str] = {}
-        for binding in own_bindings(type(_room(room)), ()):
+        for binding in own_bindings(room_class(room)):
             for key in binding.key.split(","):
                 assert seen.setdefault(key, binding.action) == binding.action, (room, key)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -20,6 +21,7 @@ from tests.tui.conftest import screen_text
 from tui.theme import THEMES
 from tui.widgets.chart import Chart, Curve, Mark
 from tui.widgets.crosshair import at_cell, put
+from tui.widgets.legend import clean
 from tui.widgets.picture import Picture
 
 BLUE, ORANGE, GREEN = "#56b4e9", "#f0902c", "#2fbf8f"
@@ -111,7 +113,7 @@ def test_legend_crosshair_and_empty_states() -> None:
             assert not app.seen  # point_at says nothing
             chart.point_at(555.0)
             await pilot.pause()
-            assert "8.5 at 500" in " ".join(screen_text(app).split())  # the nearest at or before, and where it is
+            assert "8.500 at 500" in " ".join(screen_text(app).split())  # the nearest at or before, and where it is
             chart.smoothing = 0.9
             await pilot.pause()
             reading = chart.picture(), chart._layer
@@ -403,12 +405,59 @@ def test_pinned_curves_come_first_and_thicker_and_long_legends_are_cut() -> None
     asyncio.run(go())
 
 
+def test_a_small_chart_keeps_the_names_of_its_curves() -> None:
+    """At 150 columns a small chart has 44: names that find no room beside the values stand in its title."""
+    values = {"active": 0.0116, "peak": 0.2647, "cache": 0.3978, "process": 0.5346, "swap": 0.02}
+
+    def memory(names: Iterable[str]) -> list[Curve]:
+        x = np.arange(300.0)
+        return [Curve(name, x, np.full(300, values[name]), GREEN, name, smooth=False) for name in names]
+
+    async def go() -> None:
+        app = Host(Chart("memory, GB", compact=True))
+        async with app.run_test(size=(36, 8)) as pilot:
+            chart = chart_of(app)
+            chart.show(memory(["peak", "process"]))
+            await pilot.pause()
+            top, *_, bottom = screen_text(app).splitlines()
+            assert "━ peak 0.265   ━ process 0.535 ─╯" in bottom  # shorter, and whole
+            assert "peak" not in top
+            await pilot.resize_terminal(44, 8)
+            chart.show(memory(list(values)[:4]))
+            chart.point_at(250.0)
+            await pilot.pause()
+            top, *_, bottom = screen_text(app).splitlines()
+            assert "─ memory, GB  active peak cache process ─" in top
+            assert " 250  ━ 0.01  ━ 0.26  ━ 0.40  ━ 0.53 " in bottom
+            chart.show(memory(values))
+            chart.zoom_to((100.0, 200.0))
+            await pilot.pause()
+            top, *_, bottom = screen_text(app).splitlines()
+            assert "─ memory, GB  acti peak cach proc swap ─" in top
+            assert len(top) == len(bottom) == 44
+            for width in range(8, 44):
+                await pilot.resize_terminal(width, 8)
+                assert {len(line) for line in screen_text(app).splitlines() if "│" not in line} == {width}
+
+    asyncio.run(go())
+
+
+def test_names_are_cut_by_cells() -> None:
+    for text in ("a-run-with-a-long-name", "実験—低い学習率の実行番号十二", "mixed 実験 name", "短い"):
+        for width in range(1, 24):
+            cut = clean(text, width)
+            assert cell_len(cut) <= width
+            assert cut == text if cell_len(text) <= width else "…" in cut
+    assert clean("pretrain-rate-0.01", 12) == "pretr…e-0.01"
+
+
 def test_marks_are_drawn_named_and_do_not_become_a_fence() -> None:
     async def go() -> None:
         app = Host()
         async with app.run_test(size=SIZE) as pilot:
             chart = chart_of(app)
             marks = [Mark(100, "checkpoint", "100"), Mark(900, "resume"), Mark(1500, "note", "lower [b]rate\x1b")]
+            marks.append(Mark(900, "note", "asked to stop"))  # which was at the step where it went on
             chart.show([run(2_000)], [*marks, Mark(300, "eval"), Mark(9e9, "note", "far away")])
             await pilot.pause()
             text = screen_text(app)

@@ -27,7 +27,7 @@ from tui.data.draws import Draw
 from tui.screens.chat import ChatScreen
 from tui.screens.chat_list import ChatList
 from tui.screens.exact import ExactScreen, StreamView, rows_of
-from tui.screens.models import Line, ModelPicker, newest, typed
+from tui.screens.models import Line, ModelPicker, _content, newest, typed, why_none
 from tui.screens.sampling import SamplingScreen
 from tui.widgets.chat_log import Said, aligned
 from tui.widgets.composer import Composer
@@ -195,6 +195,9 @@ def test_branches_by_key_and_by_click(pocket: Path) -> None:
         rows = [row["messages"] for row in read_lines(demonstrations.path())]
         assert rows == [[{"role": "user", "content": "One day!"}, {"role": "assistant", "content": " it rained."}]]
         assert "1 row in" in toasts(screen)
+        screen.action_exact()
+        await pilot.pause()
+        assert "you wrote this reply" in toasts(screen)
         assert "there already" in toasts(screen)
         # The alternatives by arrows and enter, and by click.
         await pilot.press("up", "alt+left")
@@ -318,6 +321,7 @@ def test_two_columns_get_the_same_message_and_scroll_together(both: Path) -> Non
     assert aligned(3, [9], [9]) == 3
 
 
+@pytest.mark.slow
 def test_settings_are_checked_in_words(pocket: Path) -> None:
     async def go(pilot: Pilot[None], screen: ChatScreen) -> None:
         await pilot.press("ctrl+g")
@@ -480,6 +484,7 @@ def test_a_training_that_goes_on_is_mentioned_and_paused(pocket: Path) -> None:
     chat(go)
 
 
+@pytest.mark.slow
 def test_nothing_to_talk_with(home: Path) -> None:
     async def go(pilot: Pilot[None], screen: ChatScreen) -> None:
         await pilot.pause(0.2)
@@ -503,9 +508,51 @@ def test_nothing_to_talk_with(home: Path) -> None:
             "up",
         ):
             await pilot.press(key)
+            if key == "ctrl+k":
+                assert screen.is_current  # no list of what nobody could answer
         assert screen.talk.client is None  # and no process
+        assert not screen.talk.busy
+        # A model that comes meanwhile is taken.
+        shutil.copytree(POCKET, home / "pocket-base")
+        await until(pilot, lambda: screen.talk.sides["a"].state == "ready")
 
     chat(go, ready=False)
+
+
+@pytest.mark.slow
+def test_only_broken_models_are_named_and_a_draft_outlives_an_edit(pocket: Path) -> None:
+    weights = pocket / "pocket-base" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1_000_000])
+
+    async def go(pilot: Pilot[None], screen: ChatScreen) -> None:
+        await until(pilot, lambda: screen.talk.sides["a"].words)
+        shown = " ".join(screen_text(screen.app).split())
+        assert "No model here can be loaded." in shown
+        assert "has 1000000 bytes" in shown
+        weights.write_bytes(whole)
+        screen.load("a", "pocket-base")
+        await quiet(pilot, screen)
+        for leave in ("ctrl+n", "f3"):
+            await say(pilot, screen, "One day")
+            await quiet(pilot, screen)
+            screen.composer.text = "a draft"
+            if leave == "f3":
+                screen.load("b", "pocket-base")
+                await quiet(pilot, screen)
+            await pilot.press("ctrl+e")
+            assert screen.composer.text == "One day"
+            await pilot.press(leave)
+            assert (screen.composer.text, screen.editing) == ("a draft", None)
+        assert list(screen.talk.sides) == ["a"]
+
+    chat(go, ready=False, max_tokens=4)
+    line = Line("pocket-base", "pocket-base", "qwen3, 1.2M, base, bf16", "2.7 MB", "weights")
+    assert line.kind in _content(line, 58, len(line.name), len(line.kind), False).plain  # a short name leaves it room
+    assert why_none([]) == ""
+    assert "other models: 1" in why_none(
+        [Line("hub/one", "hub/one", "", "", "hub"), Line("", "bad", "", "", "weights", "cut")]
+    )
 
 
 @pytest.mark.slow

@@ -254,6 +254,43 @@ def test_the_last_state_is_what_is_saved_and_trouble_is_told(home: Path) -> None
 # -- demonstrations, settings, presets ---------------------------------------------------------------------------------
 
 
+def test_two_windows_on_one_chat_lose_nothing(home: Path) -> None:
+    mine, saver = chat_of(talk_tree(), "1-1"), Saver()
+    saver.put(mine)
+    saver.flush()
+    theirs, other = chat_files.load(chat_files.folder() / "1-1.json"), Saver()
+    theirs.trees["a"].add(Node("user", 4, "from the other window"))
+    for _ in range(2):  # its own file, again and again
+        other.put(theirs)
+        other.flush()
+    assert (theirs.id, other.parted) == ("1-1", "")
+    mine.trees["a"].add(Node("user", 4, "from this window"))
+    for _ in range(2):
+        saver.put(mine)
+        saver.flush()
+    assert mine.id != "1-1"
+    assert "another window" in saver.parted
+    texts = {path.stem: chat_files.load(path).trees["a"].nodes[-1].text for path in chat_files.folder().glob("*.json")}
+    assert texts == {"1-1": "from the other window", mine.id: "from this window"}
+    # A copy made by hand is a chat of its own, whatever it says inside; and a file deleted meanwhile comes back.
+    shutil.copy(chat_files.folder() / "1-1.json", chat_files.folder() / "copy.json")
+    assert chat_files.load(chat_files.folder() / "copy.json").id == "copy"
+    (chat_files.folder() / "1-1.json").unlink()
+    other.put(theirs)
+    other.flush()
+    assert chat_files.load(chat_files.folder() / "1-1.json").trees["a"].nodes[-1].text == "from the other window"
+
+
+def test_half_a_surrogate_pair_is_saved(home: Path) -> None:
+    tree = Tree()
+    tree.add(Node("user", -1, "half \ud83d, 한국어"))
+    saver = Saver()
+    saver.put(chat_of(tree))
+    saver.flush()
+    assert saver.trouble == ""
+    assert chat_files.load(chat_files.folder() / "1-1.json").trees["a"].nodes[0].content == "half \ud83d, 한국어"
+
+
 def test_demonstrations_are_rows_to_train_on(home: Path) -> None:
     tree = talk_tree()
     mended = tree.add(Node("assistant", 3, "She wrote a program. \u2028 漢", edited=True, stop="end"))
@@ -496,6 +533,29 @@ def test_two_models_on_one_message_and_a_killed_process(talk: Talk) -> None:
     assert not talk.client.alive
     back = chat_files.load(chat_files.folder() / f"{talk.chat.id}.json")
     assert set(back.trees) == {"a", "b"}
+
+
+def test_a_window_closed_in_a_reply_keeps_it_and_a_load_that_fails_says_so(talk: Talk) -> None:
+    talk.load("a", "no-such-model")
+    talk.send("One day")
+    hear(talk)
+    unasked = talk.tree("a").nodes[1]
+    assert (unasked.stop, unasked.failed) == ("failed", "no-such-model was not loaded")  # nobody stopped it
+    talk.load("a", "pocket-base")
+    hear(talk)
+    talk.draw = Draw(temp=0.0, max_tokens=450)
+    talk.send("cold -> warm; big -> small; day -> night; up -> down; old ->")  # it never ends
+    hear(talk, "tokens")
+    talk.close()
+    path = chat_files.folder() / f"{talk.chat.id}.json"
+    node = chat_files.load(path).trees["a"].nodes[3]
+    assert node.tokens
+    assert node.stop == "cancelled"  # not lost: ctrl+b goes on
+    written = path.stat().st_mtime_ns
+    talk.close()
+    talk.new()
+    talk.saver.flush()
+    assert path.stat().st_mtime_ns == written  # what did not change is not written, and stays where it was in the list
 
 
 def test_a_chat_is_resumed_with_its_models(talk: Talk) -> None:

@@ -54,7 +54,8 @@ def test_time_left_is_a_duration_and_a_time_of_day() -> None:
     assert hours(36_001) == "10:00:01"
     assert ending(info(), NOW) == "0:21:08, done 08:21"
     assert ending(info(t=NOW - 20), NOW).startswith("0:20:50")  # told 20 s ago
-    assert ending(info(eta=None), NOW) == ending(info("paused"), NOW) == ending(info("queued"), NOW) == ""
+    assert ending(info(eta=None), NOW) == ending(info("paused", eta=None), NOW) == ending(info("queued"), NOW) == ""
+    assert ending(info("paused", t=NOW - 500), NOW) == "0:21:10, paused"  # the same however long it waits
     assert ending(info("done"), NOW, took=632.0) == "took 0:10:32"
     assert ending(info(t=NOW - 45), NOW) == "no word for 0:45 min"
 

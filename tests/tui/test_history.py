@@ -173,7 +173,9 @@ def test_a_clock_set_back_stops_no_time_axis(tmp_path: Path) -> None:
         rows: list[Any] = [{"step": s, "t": start + 10 * s, "loss": 1.0} for s in range(3)]
         write(tmp_path / "metrics.jsonl", [*rows, *({**row, "t": row["t"] - 200} for row in rows)], "a")
         history.poll()
-    write(tmp_path / "metrics.jsonl", [{"step": 3, "t": 5.0, "event": "resume"}, {"step": 4, "t": 15.0, "loss": 1}], "a")
+    write(
+        tmp_path / "metrics.jsonl", [{"step": 3, "t": 5.0, "event": "resume"}, {"step": 4, "t": 15.0, "loss": 1}], "a"
+    )
     history.poll()
     steps = np.diff(history.column("loss", "time")[0]).tolist()
     bite = [10, 10, 0, 10, 10]

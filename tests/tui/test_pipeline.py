@@ -66,6 +66,7 @@ def test_no_runs_at_all(home: Path) -> None:
     drive(go)
 
 
+@pytest.mark.slow
 def test_stages_runs_and_lineage(home: Path) -> None:
     (home / "pocket-base").symlink_to(REPO / "weights" / "pocket-base")
     make_run("second", steps=30, headline="1.234 bits/byte", parent="pocket-base@400")
@@ -126,6 +127,7 @@ def test_stages_runs_and_lineage(home: Path) -> None:
     drive(go)
 
 
+@pytest.mark.slow
 def test_the_data_tab(home: Path, tmp_path: Path) -> None:
     (home / "pocket-base").symlink_to(REPO / "weights" / "pocket-base")
     talk = [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "A small model."}]
@@ -185,6 +187,19 @@ def test_the_data_tab(home: Path, tmp_path: Path) -> None:
         path.value = str(tmp_path / "part1.txt")
         await pilot.press("enter")
         await until(pilot, lambda: "Part 1 begins." in screen_text(app))
+        notes = tmp_path / "notes"
+        notes.mkdir()
+        for name in ("a", "b", "c"):
+            (notes / f"{name}.md").write_text(f"# Note {name}\n")
+        path.value = str(notes)
+        await pilot.press("o", "enter")
+        await until(pilot, lambda: "file 1 of 3" in screen_text(app))
+        await pilot.press("j")  # from file to file
+        await until(pilot, lambda: "# Note b" in screen_text(app))
+        await pilot.press("k")
+        await until(pilot, lambda: "# Note a" in screen_text(app))
+        await pilot.press("slash", *"note c", "enter")
+        await until(pilot, lambda: "file 3 of 3" in screen_text(app) and "# Note c" in screen_text(app))
         await pilot.press("o", "x", "1", "d", "enter")  # letters and digits are text there
         await until(pilot, lambda: "x1d: not on this computer" in screen_text(app))
         for size in ((80, 24), (40, 12), (100, 30)):
@@ -192,6 +207,21 @@ def test_the_data_tab(home: Path, tmp_path: Path) -> None:
             await pilot.pause(0.05)
         await pilot.press("escape", "d")
         await until(pilot, lambda: screen.tab == "road")
+
+    drive(go)
+
+
+def test_a_small_card_says_what_it_waits_for(home: Path) -> None:
+    async def go(pilot: Pilot[None], app: LabApp, screen: PipelineScreen) -> None:
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: "press r on" in screen_text(app))
+        await until(pilot, lambda: screen.query_one("#stage-probes", StageCard).size.height == 3)
+        probes = screen.query_one("#stage-probes", StageCard)
+        assert probes.lines()[0][0][0] == "needs a base model: press r on pretrain"
+        info = make_run("cut-off", steps=6)
+        status = json.loads((info / "status.json").read_text())
+        (info / "status.json").write_text(json.dumps(status | {"state": "stopped", "step": 3}))
+        await until(pilot, lambda: "R goes on" in screen_text(app))
 
     drive(go)
 

@@ -241,6 +241,14 @@ def test_time_ticks_are_those_of_a_clock() -> None:
 def test_values_read_well() -> None:
     said = [axis.si(v) for v in (0, 2.3144, 14_043, 6246, 999.96, -3.2e-7, 1e-3, 1.5e9, math.nan, -math.inf)]
     assert said == ["0", "2.314", "14.04k", "6246", "1000", "-3.2e-7", "0.001", "1.5G", "NaN", "-inf"]
+    assert [axis.si(v, 2) for v in (6735, 9999.9, 14_043, 123_456, 99.6, 0.0116)] == [
+        "6735", "10k", "14k", "120k", "100", "0.012"
+    ]  # fmt: skip
+    assert [axis.fixed(v, 2) for v in (0.0116, 0.4, 0, 14_043, 3e-4, math.nan)] == [
+        "0.01", "0.40", "0.00", "14k", "3e-4", "NaN"
+    ]  # fmt: skip
+    assert axis.level(["1.13", "-1.406", "7", "14.04k", "–", ""]) == ["1.130", "-1.406", "7.000", "14.04k", "–", ""]
+    assert axis.level(["7", "12"]) == ["7", "12"]
     assert axis.place(12_345.0, "step") == "12,345"
     assert axis.place(83.4, "time") == "1m23"
 

@@ -1,6 +1,8 @@
 """The stages of the road and the tree of models, from real run folders; and the quick look into a run's figures."""
 
 import json
+import os
+import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -88,11 +90,36 @@ def test_live_failed_and_died_runs(home: Path) -> None:
     for state, shown in (("paused", "paused"), ("queued", "queued"), ("saving", "running")):
         (gone / "status.json").write_text(json.dumps(status | {"state": state}))
         assert one(cards(runs()), "pretrain").state == shown
-    import os
-
+    (gone / "status.json").write_text(json.dumps(status | {"state": "running"}))
+    late = change("late", "queued", 30)
+    waits = lock(late / "lock", "")
+    card = one(cards(runs()), "pretrain")  # one that waits does not hide the one that it waits for
+    assert (card.state, card.run and card.run.name) == ("running", "gone")
+    os.close(waits)
+    shutil.rmtree(late)
     os.close(held)
     (old / "status.json").write_text(json.dumps(status | {"state": "stopped"}))
     assert one(cards(runs()), "pretrain").state == "died"
+
+
+def test_a_stage_starts_from_a_finished_model(home: Path) -> None:
+    make_run("whole", steps=3)
+    cut = make_run("cut-off", steps=3)
+    status = json.loads((cut / "status.json").read_text())
+    (cut / "status.json").write_text(json.dumps(status | {"state": "stopped"}))
+    card = one(cards(runs(), ALL.__contains__), "sft")
+    parent = road.best_parent(card, runs())
+    assert (runs()[0].name, parent and parent.name) == ("cut-off", "whole")
+    shutil.rmtree(home / "whole")
+    parent = road.best_parent(card, runs())
+    assert parent is not None  # better than nothing
+    assert parent.name == "cut-off"
+
+
+def test_a_training_loss_is_not_called_held_out(home: Path) -> None:
+    make_run("talks", steps=12, recipe="sft")
+    card = one(cards(runs(), ALL.__contains__), "sft")
+    assert [label for label, _, _ in glance.seen(card).figures] == ["loss"]
 
 
 def info(name: str, parent: str | None = None, created: float = 0.0, recipe: str = "sft") -> Info:

@@ -113,6 +113,7 @@ def test_words_stay_whole_where_they_fit() -> None:
     hard.add(0, "abcdefghij")
     assert ["".join(text for _, text in row) for row in hard.rows] == ["abcd", "efgh", "ij"]
     assert plain("a\x1b[2J\tb\x07") == "a␛[2J   b␇"
+    assert plain("\u202ecba\u202c \u2067x\u2069") == "\ufffdcba\ufffd \ufffdx\ufffd"  # nor turn the row round
 
 
 def test_thoughts_fold_and_what_a_tool_said_is_marked() -> None:

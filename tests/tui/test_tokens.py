@@ -285,7 +285,13 @@ def test_every_size_and_theme(mine: Tokenizer, hub: Path) -> None:
                 assert "5 Tokens" in shown
                 assert "─ mine · " in shown
                 assert len(shown.splitlines()) <= height
-                await pilot.press("v", "down", "escape")
+                await pilot.press("v")
+                await until(pilot, lambda: isinstance(pilot.app.screen, VocabularyScreen))
+                pieces = pilot.app.screen.query_one(PieceList)
+                await until(pilot, lambda found=pieces: len(found.found) == mine.vocab_size)
+                await pilot.pause()
+                assert 0 <= pieces.cursor - pieces.scroll_offset.y < pieces.scrollable_content_region.height - 1
+                await pilot.press("down", "escape")
 
     asyncio.run(go())
 

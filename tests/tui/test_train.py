@@ -281,13 +281,59 @@ def test_table_logs_notes_and_filters(home: Path) -> None:
         await settled(pilot, screen)
         assert listed(screen) == ["a"]
         assert "1 of 2" in screen_text(app)
-        await pilot.press("enter", "down")
+        assert screen.choice.shown == "b"
+        await pilot.press("enter")  # the shown run is not among them: the first one is shown
         await settled(pilot, screen)
         assert screen.query_one(Runs).has_focus
         assert screen.choice.shown == "a"
         await pilot.press("slash", "escape")
         await settled(pilot, screen)
         assert listed(screen) == ["b", "a"]
+
+    drive(go)
+
+
+def test_a_log_opens_at_its_end_and_moves_along_long_lines(home: Path) -> None:
+    folder = make_run("a", 3)
+    (folder / "log.txt").write_text("".join(f"line {i} {'word ' * 60}end\n" for i in range(300)))
+
+    async def go(pilot: Pilot[None], app: LabApp, screen: TrainScreen) -> None:
+        await pilot.press("l")
+        await settled(pilot, screen)
+        text = screen.query_one(LogText)
+        assert text.is_vertical_scroll_end
+        assert "line 299 word" in screen_text(app)
+        assert "along long lines" in screen_text(app)
+        await pilot.press("right", "right")
+        assert text.scroll_offset.x == 16
+        await pilot.press("left", "up", "up")
+        await settled(pilot, screen)
+        assert text.scroll_offset.x == 8
+        with open(folder / "log.txt", "a") as file:
+            file.write("new\n")
+        screen._draw(0)
+        await settled(pilot, screen)
+        assert text.line_count == 301
+        assert not text.is_vertical_scroll_end  # who reads further up stays there
+        assert text.scroll_offset.x == 8
+
+    drive(go)
+
+
+def test_swap_is_drawn_where_there_is_some(home: Path) -> None:
+    for name, swap in (("a", 0.5), ("b", 0.0)):
+        with open(make_run(name, 3) / "metrics.jsonl", "a") as file:
+            file.write(json.dumps({"step": 4, "t": 4e9, "mem_cache": 0.4, "mem_swap": swap}) + "\n")
+
+    async def go(pilot: Pilot[None], app: LabApp, screen: TrainScreen) -> None:
+        assert curves(screen)["memory GB"] == ["active", "peak", "process", "cache"]
+        assert "swap 0" in facts(screen)
+        await pilot.press("down")
+        await settled(pilot, screen)
+        assert curves(screen)["memory GB"] == ["active", "peak", "process", "cache", "swap"]
+        await pilot.press("i", "up")
+        await settled(pilot, screen)
+        assert "memory GB  process, pale peak" in [chart.title for chart in screen.query_one(Charts).all]
 
     drive(go)
 
@@ -396,6 +442,11 @@ def test_a_small_terminal_shows_the_curve_first(home: Path) -> None:
         await pilot.press("enter")
         await settled(pilot, screen)
         assert screen.query_one(Charts).big.has_focus
+        for key, said in (("l", "a line of the log"), ("t", "gradient norm")):
+            await pilot.press("r", key)  # out of the list, which covers it
+            await settled(pilot, screen)
+            assert said in screen_text(app)
+            assert screen.query_one(Runs).region.size == (0, 0)
 
     drive(go, (80, 24))
 
@@ -526,9 +577,13 @@ def test_the_memory_warning_and_many_charts(home: Path) -> None:
         view = screen.query_one(Charts)
         assert len(view.all) == 24
         assert view.hidden > 10
+        view.scroll_end(animate=False)
+        await pilot.pause()
+        assert f"and {view.hidden} charts more: / finds figures by name" in screen_text(app)
         await pilot.press("tab", "tab", "slash", *"x3", "enter")
         await settled(pilot, screen)
         assert len(view.all) == 11
+        assert view.scroll_offset.y == 0
         assert isinstance(screen.query_one(Facts).border_title, str | Content)
 
     drive(go)

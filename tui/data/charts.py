@@ -1,5 +1,6 @@
 """Which figures of a run belong into one chart, what happened when, and a run's figures as a table. Pure."""
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 
 from lab.display import CONTROLS
 from tui.data.history import Axis, History
+from tui.data.pattern import Pattern
 
 SHOWN = 24  # charts at once; a filter reaches the others
 NAMES = {
@@ -107,12 +109,18 @@ def has_curves(keys: Sequence[str]) -> bool:
     return any(not HOUSEKEEPING.search(key) for key in keys)
 
 
+@functools.lru_cache(16)
+def pattern(wanted: str) -> Pattern:
+    """The filter as typed; asked for with every picture."""
+    return Pattern(wanted, ignore_case=True)
+
+
 def matching(wanted: str, all_panels: Sequence[Panel]) -> tuple[list[Panel], str]:
     """(the charts with a figure that the regular expression finds, by name or title; what is wrong with it)."""
     if not wanted:
         return list(all_panels), ""
     try:
-        find = re.compile(wanted, re.I).search
+        find = pattern(wanted).search
     except re.error as error:
         return list(all_panels), f"{wanted}: no regular expression ({error})"
     found = []

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from lab.errors import UserError
 from lab.runs import root, write_atomic
-from tui.data.chats import SIDES, Chat, Node, Token, Tree, title_of
+from tui.data.chats import SIDES, Chat, Node, Token, Tree, fresh, title_of
 
 VERSION = 1
 LARGEST = 64 << 20  # bytes; a file of ours with 100 long replies has 10 MB
@@ -35,7 +35,10 @@ def dumps(chat: Chat) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):  # half a pair: no UTF-8
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text
 
 
 def _before(tree: Tree, node: Node) -> Node | None:
@@ -48,7 +51,20 @@ def _node(tree: Tree, number: int) -> str:
     node = tree.nodes[number]
     if node.saved:
         return node.saved
-    plain = ("role", "parent", "content", "edited", "page", "joins", "note", "model", "seed", "sampling", "ends", "dropped")
+    plain = (
+        "role",
+        "parent",
+        "content",
+        "edited",
+        "page",
+        "joins",
+        "note",
+        "model",
+        "seed",
+        "sampling",
+        "ends",
+        "dropped",
+    )
     blank = Node("user")
     out = {name: value for name in plain if (value := getattr(node, name)) != getattr(blank, name)}
     more = ("stop", "failed", "facts")
@@ -67,7 +83,7 @@ def _node(tree: Tree, number: int) -> str:
         ]
     try:
         text = _json(out)
-    except (ValueError, UnicodeError):  # a number that is none
+    except ValueError:  # a number that is none
         text = json.dumps(out, allow_nan=True)
     if node.role == "user" or node.stop or node.failed:
         node.saved = text
@@ -218,11 +234,23 @@ def matching(chats: list[Summary], words: str) -> list[tuple[Summary, str]]:
 def load(path: Path) -> Chat:
     """One chat. UserError where it cannot be read."""
     try:
-        return _read(path, path.stat().st_size)
+        seen = _stamp(path)
+        chat = _read(path, path.stat().st_size)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); it may have been deleted") from error
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, AttributeError) as error:
         raise UserError(f"{path}: no chat of this version ({str(error)[:80]})") from error
+    chat.id, chat.seen = path.stem, seen  # a copied file is a chat of its own
+    return chat
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What changes with each version of a file; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def delete(path: Path) -> None:
@@ -234,11 +262,13 @@ def delete(path: Path) -> None:
 
 
 class Saver:
-    """Writes chats in a thread of its own, each as it was last; `trouble` says what went wrong."""
+    """Writes chats in a thread of its own, each as it was last; `trouble` says what went wrong, `parted` that a chat went
+    on under another name because its file was written by another window."""
 
     def __init__(self) -> None:
-        self.trouble = ""
-        self._waiting: dict[Path, str] = {}
+        self.trouble = self.parted = ""
+        self._waiting: dict[Path, tuple[str, Chat]] = {}
+        self._writing: Path | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -246,9 +276,14 @@ class Saver:
         """Save this chat soon; an empty one is no file."""
         if chat.empty:
             return
-        path, text = folder() / f"{chat.id}.json", dumps(chat)
+        path = folder() / f"{chat.id}.json"
         with self._lock:
-            self._waiting[path] = text
+            ours = path in self._waiting or path == self._writing
+            if not ours and _stamp(path) not in (None, chat.seen):
+                chat.id, chat.seen = fresh().id, None
+                path = folder() / f"{chat.id}.json"
+                self.parted = "another window changed this chat too: yours goes on as a chat of its own"
+            self._waiting[path] = dumps(chat), chat
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write, daemon=True)
                 self._thread.start()
@@ -256,17 +291,18 @@ class Saver:
     def _write(self) -> None:
         while True:
             with self._lock:
-                if not self._waiting:
+                self._writing = next(iter(self._waiting), None)
+                if self._writing is None:
                     self._thread = None
                     return
-                path = next(iter(self._waiting))
-                text = self._waiting.pop(path)
+                path = self._writing
+                text, chat = self._waiting.pop(path)
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomic(path, text)
-                self.trouble = ""
-            except (OSError, UnicodeError) as error:
-                self.trouble = f"{path}: the chat cannot be saved ({error}); free some space"
+                self.trouble, chat.seen = "", _stamp(path)
+            except OSError as error:
+                self.trouble = f"{path}: the chat cannot be saved ({error.strerror}); it is kept here meanwhile"
 
     def forget(self, path: Path) -> None:
         """Do not write this one: it is being deleted."""

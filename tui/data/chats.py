@@ -174,6 +174,7 @@ class Chat:
     trees: dict[str, Tree]
     models: dict[str, str] = field(default_factory=dict)  # column -> what to load
     sampling: dict[str, Any] = field(default_factory=dict)
+    seen: tuple[int, ...] | None = None  # its file as this window last read or wrote it
 
     @property
     def title(self) -> str:

@@ -75,12 +75,16 @@ def left(info: Info, now: float) -> float | None:
 
 
 def ending(info: Info, now: float, took: float = 0.0) -> str:
-    """'0:21:08, done 18:26' for a run on its way, what it took for one that ended."""
+    """'0:21:08, done 18:26' for a run on its way, without the time of day while it is paused; what it took for one that
+    ended."""
     if stalled(info):
         return f"no word for {duration(now - info.status['t'])} min"
     seconds = left(info, now)
     if seconds is not None:
         return f"{hours(seconds)}, done {clock(now + seconds, now)}"
+    eta = number(info.status.get("eta"))
+    if info.state == "paused" and eta is not None:
+        return f"{hours(eta)}, paused"
     return f"took {hours(took)}" if took and info.state in ("done", "stopped", "died", "failed") else ""
 
 

@@ -64,7 +64,7 @@ def last_reply(tree: Tree) -> Node | None:
 def subtitle(tree: Tree, side: Side, draw: Draw, wide: bool) -> str:
     """What a column says below: settings, speed, context, mean probability."""
     node, parts = last_reply(tree), [draw.brief()]
-    if node and "speed" in node.facts:
+    if node and node.facts.get("speed"):
         parts.append(f"{node.facts['speed']:.0f} tok/s")
         if wide:
             parts.append(f"first {_time(node.facts.get('first', 0.0))}")

@@ -28,36 +28,37 @@ def _lines(*lines: str) -> str:
 PRESETS = (
     Preset(
         "decimals", "9.11 or 9.9?",
-        "Is the wrong answer said as surely as the right one? ctrl+t colours each token by its probability.",
-        "Which number is larger, 9.11 or 9.9?",
-        "Question: Which number is larger, 9.11 or 9.9? Answer:", most=120,
+        "Is a wrong reply said as surely as a right one (ctrl+t)? There are three: alt+left, alt+right.",
+        "Which is larger: 9.11 or 9.9? Answer in one sentence.",
+        "Question: Which number is larger, 9.11 or 9.9? Answer:", temps=(None, None, None), ends=("Question:",), most=60,
     ),
     Preset(
         "strawberry", "How many r in strawberry?",
         "It sees tokens, not letters: w shows which, and why counting letters is hard.",
-        "How many letters r are in the word strawberry?",
-        "Question: How many times does the letter r occur in strawberry? Answer:", most=120,
+        "How many times does the letter r appear in the word strawberry?",
+        "Question: How many times does the letter r occur in strawberry? Answer:", ends=("Question:",), most=60,
     ),
     Preset(
         "nobody", "Who is Orson Kovacs?",
-        "The name is made up. Three replies (alt+left and alt+right): does it say so, or invent three lives?",
-        "Who is Orson Kovacs?", "Question: Who is Orson Kovacs? Answer:", temps=(None, None, None), most=80,
+        "The name is made up. Does it say so, or invent three lives? alt+left and alt+right show them.",
+        "Who is Orson Kovacs?", "Question: Who is Orson Kovacs? Answer:", temps=(None, None, None),
+        ends=("Question:",), most=80,
     ),
     Preset(
         "few-shot", "Few-shot: English to Korean",
-        "Nobody asks for a translation: a base model takes the pattern from the examples.",
+        "Nobody asks for a translation: a large model takes the pattern; one that never read Korean cannot.",
         base=_lines("sea: 바다", "mountain: 산", "river: 강", "bread: 빵", "moon: 달", "tree: 나무", "rain: 비",
                     "salt: 소금", "winter: 겨울", "water:"), ends=("\n",), most=20,
     ),
     Preset(
         "rule", "Few-shot: a made-up rule",
-        "Swap the words and put one behind: the rule stands nowhere but in the four examples.",
+        "The second word, then tet: does it take the rule, which stands nowhere but in the four examples?",
         base="tiger cap : cap tet | park harbor : harbor tet | flag yellow : yellow tet | onion pencil : pencil tet | "
-        "marble cat :", ends=("|",), most=12,
+        "marble cat :", temps=(0.0,), ends=("|",), most=12,
     ),
     Preset(
         "assistant", "An assistant by prompt",
-        "A base model knows no turns. Shown a conversation, it continues one, and so answers.",
+        "A base model knows no turns. Shown a conversation it continues one: so it answers, right or wrong.",
         base="Human: Good morning. Assistant: Good morning! How can I help you? "
         "Human: What is the opposite of up? Assistant: Down. "
         "Human: What is the capital of Norway? Assistant: Oslo. "
@@ -65,19 +66,19 @@ PRESETS = (
     ),
     Preset(
         "temperature", "Temperature 0 and 1",
-        "Four replies (alt+left and alt+right): the two at temperature 0 are the same, the two at 1 are not.",
-        "Tell me about a walk by the sea, in two sentences.", "One day", temps=(0.0, 0.0, 1.0, 1.0), most=60,
+        "Of four replies the two at 0 are the same, the two at 1 are not: alt+left, alt+right.",
+        "Describe a walk by the sea.", "One day", temps=(0.0, 0.0, 1.0, 1.0), most=60,
     ),
     Preset(
         "by heart", "A text it may know by heart",
-        "Does it go on word for word? Probabilities near 1 all the way (ctrl+t) are memory, not thought.",
+        "Word for word, and near 1 all the way (ctrl+t)? That is memory. Else it makes something up.",
         base="All human beings are born free and equal in dignity and", temps=(0.0,), most=60,
     ),
     Preset(
-        "at once", "A sum in one token",
-        "One token has room for little work: ask the same step by step, and compare.",
-        "A shop sells 23 pens a day, each for 17 coins, and pays 45 coins of rent a day. What is left after 3 days? "
-        "Answer with the number only.", "Question: What is 47 plus 38? Answer:", temps=(0.0,), most=40,
+        "at once", "A sum without working it out",
+        "How sure is it of each digit (ctrl+t)? Ask for the steps first, and compare.",
+        "What is 23 times 17? Answer with the number only.",
+        "Question: What is 47 plus 38? Answer:", temps=(0.0,), ends=("Question:",), most=40,
     ),
     Preset(
         "self", "Who made you?",

@@ -66,7 +66,7 @@ STAGES = (
     ),
     Stage(
         "sft", "sft", "Conversations turn the base into an assistant", "an assistant", ("sft",), "pretrain",
-        (Figure("held out", ("val_loss", "loss"), ("val_loss", "loss")), *ANY), ("loss",),
+        (Figure("held out", ("val_loss",), ("val_loss",)), *ANY), ("loss",),
     ),
     Stage(
         "honesty", "I don't know", "Ask what it knows, and teach it to admit the rest", "",
@@ -118,7 +118,7 @@ def _card(number: int, stage: Stage, runs: Sequence[Info], has: Callable[[str], 
         return Card(number, stage, "done" if used else "ready", run=used)
     recipe = next((name for name in stage.recipes if has(name)), "")
     mine = of_stage(stage.key, runs)
-    live = next((i for i in mine if i.state in LIVE), None)
+    live = min((i for i in mine if i.state in LIVE), key=lambda i: i.state == "queued", default=None)
     done = next((i for i in mine if i.state in ("done", "model")), None)
     if live:
         state: State = "paused" if live.state == "paused" else "queued" if live.state == "queued" else "running"
@@ -161,11 +161,15 @@ def usable(info: Info) -> bool:
 
 
 def best_parent(card: Card, runs: Sequence[Info]) -> Info | None:
-    """The model that a stage would start from: the newest of the stage it needs."""
+    """The model that a stage would start from: the newest of the stage it needs, before one that was stopped or died on
+    the way."""
     if not card.stage.needs:
         return None
-    first = [i for i in of_stage(card.stage.needs, runs) if usable(i)]
-    return first[0] if first else next((i for i in made_by(card.stage.needs, runs) if usable(i)), None)
+    found = [i for i in made_by(card.stage.needs, runs) if usable(i)]
+    own = [i for i in of_stage(card.stage.needs, runs) if usable(i)]
+    return next(
+        (i for group in (own, found) for i in group if i.state in ("done", "model")), next(iter([*own, *found]), None)
+    )
 
 
 # -- the tree of models ----------------------------------------------------------------------------------------------

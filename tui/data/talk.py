@@ -39,7 +39,7 @@ class Side:
     slot: str
     model: str = ""  # what was asked for
     state: str = "empty"  # empty, loading, ready, failed, gone
-    words: str = ""  # how the load goes, or why it failed
+    words: str = ""  # how the load goes, or why it failed; why there is none
     done: int = 0
     total: int = 0
     unit: str = ""
@@ -76,7 +76,9 @@ class Talk:
             if self.client:
                 self.client.cancel(id)
         self.sides[slot] = Side(slot, model, "loading", f"loading {model}", coming=old.coming, waiting=old.waiting)
-        self.chat.models[slot] = model
+        if self.chat.models.get(slot) != model:
+            self.chat.models[slot] = model
+            self.save()
         if self.client is None:
             self.client = Client(self._hear)
         self.client.load(slot, model)
@@ -118,8 +120,14 @@ class Talk:
         self.save()
 
     def close(self) -> None:
-        """End the model process and save."""
-        self.save()
+        """End the model process and save. Replies that were on their way can go on when the chat is resumed."""
+        if self.busy:
+            for side in self.sides.values():
+                self._give_up(side)
+                for coming in side.coming.values():
+                    coming.node.stop = "cancelled"
+                side.coming.clear()
+            self.save()
         if self.client:
             self.client.close()
         self.saver.flush()
@@ -205,13 +213,14 @@ class Talk:
 
     def stop(self) -> None:
         """End all replies; what has come stays."""
-        for side in self.sides.values():
-            self._stop(side)
+        if self.busy:
+            for side in self.sides.values():
+                self._stop(side)
+            self.save()
 
     def new(self) -> None:
         """An empty chat with the same models and settings."""
         self.stop()
-        self.save()
         models = {slot: side.model for slot, side in self.sides.items() if side.model}
         self.chat = replace(chats.fresh(), models=models, sampling=draws.as_dict(self.draw))
         for slot in self.sides:
@@ -220,7 +229,6 @@ class Talk:
     def resume(self, chat: Chat) -> None:
         """Go on with a chat, with the models it was held with."""
         self.stop()
-        self.save()
         if "b" in self.sides and not chat.models.get("b"):
             self.single()
         mine = {slot: side.model for slot, side in self.sides.items()}
@@ -283,10 +291,11 @@ class Talk:
                 self.client.cancel(id)
         self._give_up(side)
 
-    def _give_up(self, side: Side, why: str = "cancelled") -> None:
+    def _give_up(self, side: Side, why: str = "cancelled", failed: str = "") -> None:
         """Replies that wait for a model get none."""
         for number in side.waiting:
-            self.tree(side.slot).nodes[number].stop = why
+            node = self.tree(side.slot).nodes[number]
+            node.stop, node.failed = why, failed
         side.waiting.clear()
 
     def _changed(self, tree: Tree) -> None:
@@ -312,7 +321,7 @@ class Talk:
             return "model"
         if kind == "failed" and event.get("id") is None and side.state == "loading":
             side.state, side.words = "failed", str(event["message"])
-            self._give_up(side)
+            self._give_up(side, "failed", f"{side.title} was not loaded")
             self.save()
             return "model"
         coming = side.coming.get(event.get("id"))  # type: ignore[arg-type]

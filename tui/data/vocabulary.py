@@ -8,6 +8,7 @@ import numpy as np
 
 from lab.errors import UserError
 from lab.explain import KINDS
+from tui.data.pattern import Pattern
 from tui.data.tokens import Book
 
 ORDERS = ("id", "length", "merge", "piece")
@@ -40,8 +41,8 @@ class Vocabulary:
             found = np.flatnonzero(np.isin(self.book.kinds, kinds))
         elif len(wanted) > 2 and wanted[0] == wanted[-1] == "/":
             try:
-                pattern = re.compile(wanted[1:-1])
-            except (re.error, OverflowError) as error:
+                pattern = Pattern(wanted[1:-1])
+            except re.error as error:
                 raise UserError(f"{wanted}: not a regular expression ({error})") from error
             found = np.array([i for i, text in enumerate(self.texts) if pattern.search(text)], np.int64)
         else:

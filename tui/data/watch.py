@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+from lab.errors import UserError
 from lab.runs import Info, inspect, root, runs
 
 LIVE = ("starting", "queued", "running", "paused", "saving")
@@ -29,7 +30,7 @@ class Watch:
         """Look at the root; whether anything changed."""
         try:
             found = runs(self._inspect)
-        except OSError:  # the root went away under us
+        except (OSError, UserError):  # the root went away under us, or there never was one
             found = []
         kept = {info.folder for info in found}
         self._seen = {folder: seen for folder, seen in self._seen.items() if folder in kept}
@@ -38,7 +39,7 @@ class Watch:
         return changed
 
     def _inspect(self, folder: Path) -> Info:
-        stamp = tuple(_stamp(folder / name) for name in ("run.json", "status.json"))
+        stamp = tuple(_stamp(f"{folder}/{name}") for name in ("run.json", "status.json"))
         seen = self._seen.get(folder)
         if seen and seen[0] == stamp and seen[1].state not in LIVE:
             return seen[1]
@@ -55,7 +56,7 @@ class Watch:
         return next((info for info in self.runs if info.name == name), None)
 
 
-def _stamp(path: Path) -> int:
+def _stamp(path: str) -> int:
     try:
         return os.stat(path).st_mtime_ns
     except OSError:

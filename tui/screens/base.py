@@ -43,6 +43,12 @@ class LabScreen(Screen[None]):
         """The app, with its type."""
         return cast("LabApp", self.app)
 
+    @property
+    def on_top(self) -> bool:
+        """Whether this screen is the one shown, with no dialog over it. Textual's `is_current` is true under a dialog too,
+        where one change, and then every message, paints the whole screen and the dialog anew (70 ms)."""
+        return self.app.screen is self
+
     def compose(self) -> ComposeResult:
         yield NavBar(self.ROOM)
         yield from self.body()
@@ -59,7 +65,8 @@ class LabScreen(Screen[None]):
         self.watched(message.changed)
 
     def watched(self, changed: bool) -> None:
-        """Twice a second while this screen is the one shown, and once when it comes up (changed=True then)."""
+        """Once a second while this screen is the one shown, at once where a run began, ended or changed its state, and when
+        it comes up (changed=True then)."""
 
     def on_screen_resume(self) -> None:
         self.query_one(NavBar).refresh()

@@ -6,7 +6,7 @@ from textual import on
 from textual.binding import Binding, BindingType
 from textual.widgets import Input, OptionList, TextArea
 
-from tui.screens.chat_dialogs import ChatDialogs
+from tui.screens.chat_dialogs import NO_MODEL, ChatDialogs
 from tui.widgets.chat_log import Said
 from tui.widgets.composer import Composer
 from tui.widgets.token_info import TokenInfo
@@ -70,7 +70,7 @@ exact tokens. `ctrl+d` keeps a reply as a row for `lab sft`.
             self.action_go_on()
             return
         elif self.talk.sides["a"].state == "empty":
-            self.lab.say("no model yet: ctrl+l takes one from the hub or a folder", "warning")
+            self.lab.say(NO_MODEL, "warning")
             return
         else:
             self._send(message.text)
@@ -124,8 +124,7 @@ exact tokens. `ctrl+d` keeps a reply as a row for `lab sft`.
         """Leave an edit, stop a reply or a download, leave the field: the first of these that there is."""
         loading = [side for side in self.talk.sides.values() if side.state == "loading" and side.total]
         if self.editing:
-            self.composer.text, self.editing = self.editing[2], None
-            self.hints()
+            self.leave_edit()
         elif self.talk.busy:
             self.talk.stop()
             self.paint()

@@ -13,6 +13,8 @@ from tui.screens.chat_room import ChatRoom
 from tui.widgets.chat_log import Said
 from tui.widgets.token_info import TokenInfo
 
+NO_MODEL = "no model yet: ctrl+l takes one from the hub or a folder"
+
 
 class ChatDialogs(ChatRoom):
     """What a chat asks its user in boxes of their own; tui.screens.chat has the keys."""
@@ -42,6 +44,20 @@ class ChatDialogs(ChatRoom):
             self.lab.say("a reply is on its way; escape stops it", "warning", 3)
         return not self.talk.busy
 
+    def leave_edit(self) -> None:
+        """Give up an edit: the draft that waited meanwhile is back."""
+        if self.editing:
+            self.composer.text, self.editing = self.editing[2], None
+            self.hints()
+
+    def answers(self) -> bool:
+        """Whether it is known how the first model is to be talked with; a word where it is not."""
+        side = self.talk.sides["a"]
+        words = {"empty": NO_MODEL, "loading": "the model is not there yet", "failed": f"{side.title} was not loaded"}
+        if side.state in words:
+            self.lab.say(words[side.state], "warning", 3)
+        return side.state not in words
+
     def follow(self) -> None:
         """Draw all, down to the newest messages."""
         for column in self.columns:
@@ -69,7 +85,7 @@ class ChatDialogs(ChatRoom):
     def action_split(self) -> None:
         """A second model beside the first, or one again."""
         if "b" in self.talk.sides:
-            self.editing = None
+            self.leave_edit()
             self.talk.single()
             self.composer.focus()
             self.paint()
@@ -91,7 +107,8 @@ class ChatDialogs(ChatRoom):
         """Demonstrations of how language models behave."""
         from tui.screens.chat_list import Demonstrations
 
-        self.app.push_screen(Demonstrations(self.talk.sides["a"].chats), self._demonstrate)
+        if self.answers():
+            self.app.push_screen(Demonstrations(self.talk.sides["a"].chats), self._demonstrate)
 
     @on(OptionList.OptionSelected, "#demonstrations")
     def _chosen(self, event: OptionList.OptionSelected) -> None:
@@ -99,10 +116,7 @@ class ChatDialogs(ChatRoom):
 
     def _demonstrate(self, name: str | None) -> None:
         preset = presets.named(name or "")
-        if preset is None or not self.idle():
-            return
-        if self.talk.sides["a"].state == "loading":  # whether it chats is not known yet
-            self.lab.say("the model is not there yet", "warning", 3)
+        if preset is None or not self.idle() or not self.answers():
             return
         chats = self.talk.sides["a"].chats
         text = preset.chat if chats else preset.base
@@ -124,18 +138,19 @@ class ChatDialogs(ChatRoom):
             except UserError as error:
                 self.lab.say(str(error), "error")
                 return
-            self.editing = None
+            self.leave_edit()
             self.talk.resume(chat)
             self.composer.focus()
             self.follow()
 
-        self.talk.save()
+        if self.talk.busy:
+            self.talk.save()
         self.talk.saver.flush(1)
         self.app.push_screen(ChatList(self.shelf, self.talk.chat.id), picked)
 
     def action_new(self) -> None:
         """An empty chat; the old one is saved."""
-        self.editing = None
+        self.leave_edit()
         self.talk.new()
         self.composer.focus()
         self.paint()
@@ -154,7 +169,12 @@ class ChatDialogs(ChatRoom):
         if node and node.prompt:
             self.app.push_screen(ExactScreen(node, node.model))
         else:
-            self.lab.say("no model has seen or said anything here yet", "warning", 3)
+            words = (
+                "you wrote this reply: it has no tokens"
+                if node and node.edited
+                else "no model has said anything here yet"
+            )
+            self.lab.say(words, "warning", 3)
 
     def action_demonstrate(self) -> None:
         """Keep the conversation up to the reply in focus (else the last) as a row that `lab sft` reads."""

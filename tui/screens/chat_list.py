@@ -89,7 +89,8 @@ Chats are saved by themselves. Type words to search all that was ever said, in a
             words = "looking ..." if self.chats is None else "nothing was said like that" if words else "no chats yet"
             choice.add_option(Option(words, disabled=True))
         if self.shelf.skipped:
-            said = f"{self.shelf.skipped} files in {chat_files.folder()} are no chats of this version"
+            count = self.shelf.skipped
+            said = f"no chats of this version: {count} file{'s' if count != 1 else ''} in {chat_files.folder()}"
             choice.add_option(Option(Content.styled(plain(said), "$warning"), disabled=True))
         choice.highlighted = 0 if self.shown else None
 

@@ -78,13 +78,16 @@ class ChatRoom(LabScreen):
         wanted, self.lab.wanted_model = self.lab.wanted_model, ""
         if wanted:
             self.load("a", wanted)
-        elif not self._begun:
+        elif not self._begun or (changed and self.talk.sides["a"].state == "empty"):
             self._newest()
         self._begun = True
         if self.talk.saver.trouble != self._trouble:
             self._trouble = self.talk.saver.trouble
             if self._trouble:
                 self.lab.say(self._trouble, "error")
+        if self.talk.saver.parted:
+            self.lab.say(self.talk.saver.parted, "warning")
+            self.talk.saver.parted = ""
         if changed:
             self.paint()
         else:
@@ -92,13 +95,20 @@ class ChatRoom(LabScreen):
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="newest")
     def _newest(self) -> None:
-        from tui.screens.models import newest
+        from tui.screens.models import everything, newest, why_none
 
-        self.app.call_from_thread(self._load_first, newest())
+        name, why = newest(), self.talk.sides["a"].words
+        self.app.call_from_thread(self._load_first, name, why if name or why else why_none(everything()))
 
-    def _load_first(self, name: str) -> None:
-        if name and self.talk.sides["a"].state == "empty":
+    def _load_first(self, name: str, why: str) -> None:
+        side = self.talk.sides["a"]
+        if side.state != "empty":
+            return
+        if name:
             self.load("a", name)
+        elif why != side.words:
+            side.words = why
+            self.paint()
 
     def load(self, slot: str, model: str) -> None:
         """Load a model into a column, which may be a new one."""

@@ -1,5 +1,7 @@
 """The Data tab of Pipeline: where text is, how much, what would be dropped and why, and the documents themselves."""
 
+import contextlib
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -293,32 +295,31 @@ own, a file or a folder, goes into the field at the bottom left.
     # -- tokenizers ----------------------------------------------------------------------------------------------
 
     def _models(self) -> list[str]:
-        """Models with a tokenizer, the shipped base first."""
-        names = [
-            info.name
-            for info in self.lab.watcher.runs
-            if any((info.folder / name).exists() for name in ("tokenizer.model", "tokenizer.json"))
-        ]
-        return sorted(names, key=lambda name: name != "pocket-base")
+        """One model for each tokenizer, which many runs share; the shipped base first."""
+        found: dict[str, str] = {}
+        for info in sorted(self.lab.watcher.runs, key=lambda info: info.name != "pocket-base"):
+            for name in ("tokenizer.model", "tokenizer.json"):
+                with contextlib.suppress(OSError):
+                    data = (info.folder / name).read_bytes()
+                    found.setdefault(hashlib.sha256(data).hexdigest(), info.name)
+                    break
+        return list(found.values())
 
     def another_tokenizer(self) -> None:
         """The tokenizer of the next model."""
         self._named += 1
         self._load_tokenizer(True)
 
-    def _load_tokenizer(self, say: bool = False) -> None:
-        names = self._models()
-        if names:
-            self._tokenizer(names[self._named % len(names)], say)
-        elif say:
-            self.lab.say("No model with a tokenizer yet; train one (n)", "warning")
-
     @work(thread=True, exclusive=True, exit_on_error=False, group="tokenizer")
-    def _tokenizer(self, name: str, say: bool) -> None:
+    def _load_tokenizer(self, say: bool = False) -> None:
         from lab.tokenizer import Tokenizer
 
+        names = self._models()
+        name = names[self._named % len(names)] if names else ""
         info = self.lab.watcher.find(name)
         if info is None:
+            if say:
+                self.app.call_from_thread(self.lab.say, "No model with a tokenizer yet; train one (n)", "warning")
             return
         try:
             loaded = Tokenizer.load(info.folder)

@@ -57,6 +57,16 @@ def newest() -> str:
     return ""
 
 
+def why_none(lines: Sequence[Line]) -> str:
+    """Where no run can be loaded: what else is here, or which models are broken, and why."""
+    good = sum(not line.broken for line in lines)
+    if good:
+        return f"No run of yours can be loaded here; other models: {good}, ctrl+l lists them."
+    broken = [f"{line.name}: {line.broken}" for line in lines[:3]]
+    more = [f"and {len(lines) - 3} more"] if len(lines) > 3 else []
+    return "\n".join(["No model here can be loaded.", *broken, *more]) if broken else ""
+
+
 def typed(text: str, known: Sequence[Line]) -> Line | None:
     """The line for what was typed, where it is something to load that the list does not hold."""
     name = text.strip()
@@ -130,9 +140,9 @@ Type to narrow the list down, or a hub id (`owner/name`), a folder, or a `.gguf`
         shown = ([extra] if extra else []) + shown[:MOST]
         width = max(30, choice.scrollable_content_region.width or choice.size.width or 60)
         choice.clear_options()
-        kinds = max((cell_len(plain(line.kind)) for line in shown), default=0)
+        names, kinds = (max((cell_len(plain(line[at])) for line in shown), default=0) for at in (1, 2))
         for line in shown:
-            content = _content(line, width, kinds, line.model == self._current)
+            content = _content(line, width, names, kinds, line.model == self._current)
             choice.add_option(Option(content, disabled=bool(line.broken)))
         self._shown = shown
         if not shown:
@@ -169,11 +179,13 @@ Type to narrow the list down, or a hub id (`owner/name`), a folder, or a `.gguf`
         self.dismiss("")
 
 
-def _content(line: Line, width: int, kinds: int, current: bool) -> Content:
-    """One row: name, kind (the longest has `kinds` cells), size, place; the reason below where it cannot be loaded."""
+def _content(line: Line, width: int, names: int, kinds: int, current: bool) -> Content:
+    """One row: name and kind (the longest have `names` and `kinds` cells; a long name takes no more than half), size,
+    place; the reason below where it cannot be loaded."""
     mark = "● " if current else "  "
     right = f"{line.weighs:>8}  {line.place:<9}" if width >= 56 else ""
-    kind = min(kinds, max(16, (width - len(right)) // 2 - 4))
+    room = width - len(right) - 4
+    kind = min(kinds, max(16, room // 2 - 2, room - names))
     name = max(10, width - kind - cell_len(right) - 4)
     fit = set_cell_size(_cut(plain(line.name), name), name)
     says = set_cell_size(plain(line.kind), kind)

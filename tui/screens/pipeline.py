@@ -135,8 +135,10 @@ config in `$EDITOR` for a new run, `v` goes through runs, lineage and log where 
                 self._tree = tree
                 self.query_one(Tree).draw(tree)
         for card in self._cards:
-            known = self._known.get(card.stage.key)
-            self.query_one(f"#stage-{card.stage.key}", StageCard).show(card, known[1] if known else None)
+            stamp, seen = self._known.get(card.stage.key, (None, None))
+            same = isinstance(stamp, tuple) and stamp[0] == self._stamp(card)[0]
+            figures = seen if same else glance.Seen()  # those of another run are not this one's
+            self.query_one(f"#stage-{card.stage.key}", StageCard).show(card, figures)
         if not self._reading:
             wanted = [card for card in self._cards if self._stamp(card) != self._known.get(card.stage.key, (None,))[0]]
             follow = self._followed()
@@ -144,7 +146,7 @@ config in `$EDITOR` for a new run, `v` goes through runs, lineage and log where 
                 self._reading = True
                 self._read(wanted, follow)
 
-    def _stamp(self, card: road.Card) -> object:
+    def _stamp(self, card: road.Card) -> tuple[str | int, ...]:
         """Changes when what the card shows may have."""
         if card.run is None:
             return (card.stage.key, "")
@@ -156,7 +158,7 @@ config in `$EDITOR` for a new run, `v` goes through runs, lineage and log where 
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="glance")
     def _read(self, cards: list[road.Card], follow: Info | None) -> None:
-        found = {}
+        found = dict[str, tuple[object, glance.Seen]]()
         for card in cards:
             stamp = self._stamp(card)
             found[card.stage.key] = (stamp, glance.seen(card))

@@ -295,7 +295,10 @@ def facts(rows: Mapping[str, Mapping[str, Any]], busy: list[str]) -> list[Words]
     plan = rows.get("plan", {})
     told: Mapping[str, str] = plan.get("facts") or {}
     waits = plan.get("waits") or (f"{', '.join(busy)} trains now: this one waits for it" if busy else "")
-    size_line: Words = [("size    ", LABEL), (plain(told.get("model") or "…", 120), VALUE if plan else LABEL)]
+    size_line: Words = [
+        ("size    ", LABEL),
+        (plain(told.get("model") or ("not known" if plan else "…"), 120), VALUE if plan else LABEL),
+    ]
     steps: Words = [("steps   ", LABEL), (_steps(plan), VALUE if plan else LABEL)]
     out = [size_line, steps, _memory(rows.get("memory")), _time(rows), _disk(plan)]
     return [*out[:4], [("waits   ", LABEL), (plain(waits, 120), "$warning")] if waits else out[4]]
@@ -306,7 +309,9 @@ def _steps(plan: Mapping[str, Any]) -> str:
         return "…"
     if plan.get("steps") is None:
         told = plan.get("facts") or {}
-        return plain(told.get("text") or told.get("probes") or "the recipe decides when it runs", 100)
+        return plain(
+            told.get("text") or told.get("data") or told.get("probes") or "the recipe decides when it runs", 100
+        )
     about = "about " if plan.get("about") else ""
     tokens = f", {plan['tokens']:,} tokens" if plan.get("tokens") else ""
     return f"{about}{plan['steps']:,}{tokens}" + (f"  ({plain(plan['about'], 60)})" if plan.get("about") else "")
@@ -346,7 +351,8 @@ def _time(rows: Mapping[str, Mapping[str, Any]]) -> Words:
 def _disk(plan: Mapping[str, Any]) -> Words:
     told = plan.get("disk") or {}
     if not told.get("need"):
-        return [("disk    ", LABEL), ("…" if not plan else "no checkpoints", LABEL)]
+        none = "no checkpoints" if told.get("need") == 0 else "not known"
+        return [("disk    ", LABEL), ("…" if not plan else none, LABEL)]
     short = told["need"] > told["free"]
     text = f"{size(told['need'])} for {told['checkpoints']} checkpoints, {size(told['free'])} free"
     return [("disk    ", LABEL), (text + ": NOT ENOUGH" * short, "$error bold" if short else VALUE)]

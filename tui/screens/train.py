@@ -28,6 +28,10 @@ from tui.widgets.samples import SamplePane, Samples, Stepped
 from tui.widgets.table import Figures
 
 TICK, FAST, DRAW = 0.1, 0.015, 0.25  # seconds between two reads, while there is much to read, between two pictures
+CALM = (
+    (1000, 2.0),
+    (100, 1.0),
+)  # the same for a run with so many rows: five charts cost 30 ms, and move by less and less
 MODES = ("-words", "-logs", "-table")  # classes of the middle: no curves there are, log shown, table shown
 AXES: tuple[Axis, ...] = ("step", "time", "tokens")
 EMPTY = (
@@ -156,12 +160,14 @@ nearest to the crosshair), `a` notes something at its step.
 
     def _tick(self) -> None:
         """Read a bite; draw what is new. Goes on for as long as the screen is the one shown."""
-        if not self.is_current:
+        if not self.on_top:
             self._ticking = False
             return
         self.reader.poll()
         behind = self.reader.behind
-        if time.monotonic() - self._drew >= max(DRAW, 4 * self._cost):
+        rows = 0 if self.info is None or behind > 0 else self.reader.history(self.info.folder).rows
+        pause = next((seconds for least, seconds in CALM if rows >= least), DRAW)
+        if time.monotonic() - self._drew >= max(pause, 4 * self._cost):
             self._draw(behind)
         self.set_timer(FAST if behind > 0 else TICK, self._tick)
 
@@ -265,16 +271,17 @@ nearest to the crosshair), `a` notes something at its step.
         if before != after:
             for name, on_ in zip(MODES, after, strict=True):
                 middle.set_class(on_, name)
-            view = self.query_one(Charts)
-            view.alone = mode != "charts"
-            self.call_after_refresh(view.fit)
+            self.query_one(Charts).stand(mode != "charts")
 
     def _switch(self, mode: str, focus: str) -> None:
-        self.mode = "charts" if self.query_one("#middle").has_class(f"-{mode}") else mode
+        covered = self.has_class("-tiny") and (self.has_class("-list") or self.has_class("-samples"))
+        self.remove_class(*(("-list", "-samples") if covered else ()))
+        shown = self.query_one("#middle").has_class(f"-{mode}") and not covered
+        self.mode = "charts" if shown else mode
         self._drew = 0.0
         self._draw(self.reader.behind)
         target: Widget = self.query_one(focus) if self.mode == mode else self.query_one(Charts).big
-        self.call_after_refresh(target.focus)
+        target.focus(scroll_visible=False)
 
     def action_logs(self) -> None:
         """Log and events, or the small charts again."""

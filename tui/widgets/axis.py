@@ -1,6 +1,7 @@
 """Ticks and numbers in words: pure functions, no Textual."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -134,6 +135,8 @@ def si(value: float, digits: int = 4) -> str:
         return "NaN"
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
+    if 10**digits <= abs(value) < 9999.5:
+        return f"{value:.0f}"  # 6735 in three digits is no 6.74e+03
     value = float(f"{value:.{digits - 1}e}")
     size = abs(value)
     if size == 0:
@@ -143,8 +146,27 @@ def si(value: float, digits: int = 4) -> str:
         return f"{_trim(mantissa)}e{int(exponent)}"
     for power, suffix in reversed(SUFFIXES.items()):
         if size >= max(10.0**power, 1e4):
-            return f"{value / 10.0**power:.{digits}g}{suffix}"
-    return f"{value:.{digits}g}"
+            return f"{value / 10.0**power:.{max(3, digits)}g}{suffix}"
+    return f"{value:.0f}" if size >= 10**digits else f"{value:.{digits}g}"
+
+
+def fixed(value: float, places: int) -> str:
+    """A value to `places` decimals, for texts that stay as long as they are; as `si` where that says nothing of it."""
+    size = abs(value)
+    if not math.isfinite(value) or size >= 1e4 or (size and round(size, places) == 0):
+        return si(value, 2 if size < 1 else 3)
+    return f"{value:.{places}f}"
+
+
+def level(texts: Sequence[str]) -> list[str]:
+    """The plain decimals among the texts with as many places as the longest of them has, so that they stand in a column."""
+    plain = [text.lstrip("-").replace(".", "", 1).isdecimal() for text in texts]
+    places = [len(text.partition(".")[2]) for text in texts]
+    most = max((n for n, fits in zip(places, plain, strict=True) if fits), default=0)
+    return [
+        text + "." * (n == 0) + "0" * (most - n) if fits and n < most else text
+        for text, n, fits in zip(texts, places, plain, strict=True)
+    ]
 
 
 def place(x: float, x_name: str) -> str:

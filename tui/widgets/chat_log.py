@@ -113,7 +113,7 @@ above the input shows what else it might have said, and `1`-`5` (or `enter`) con
             out += [Note("‹", "action", "prev"), Note(f"{beside.index(at) + 1}/{len(beside)}")]
             out += [Note("›", "action", "next"), Note("  ")]
         if node.failed:
-            return [*out, Note(plain(f"{node.failed}; ctrl+r asks again").replace("\n", " "), "warning")]
+            return [*out, Note(plain(f"{node.failed}; ctrl+r asks again, ctrl+e edits").replace("\n", " "), "warning")]
         if node.role == "user":
             if node.note:
                 out.append(Note(f"watch: {node.note}", "think"))

@@ -14,10 +14,10 @@ KEYS = (
     ("ctrl+l", "another model"), ("f3", "two models side by side"), ("ctrl+f", "earlier chats"),
     ("ctrl+g", "temperature and more"), ("?", "all keys"),
 )  # fmt: skip
-TITLES = 29  # cells of the longest title, and two more
+TITLES = 30  # cells of the longest title, and two more
 NOTHING = (
-    "No model here yet.\n\n[b]ctrl+l[/b]  take one from the hub, a folder or a file\n[b]1[/b]  train one: the pipeline"
-)
+    ("ctrl+l", "bold"), "     take one from the hub, a folder or a file\n", ("escape 1", "bold"), "   train one: the pipeline",
+)  # fmt: skip
 
 
 def options(chats: bool, width: int = 0) -> list[Option]:
@@ -55,7 +55,7 @@ class Start(Vertical):
 
     def __init__(self) -> None:
         super().__init__(id="start")
-        self._shows: tuple[str, str, bool, int] | None = None
+        self._shows: tuple[str, str, bool, str, int] | None = None
         self._side: Side | None = None
 
     def compose(self) -> ComposeResult:
@@ -70,7 +70,7 @@ class Start(Vertical):
     def paint(self, side: Side) -> None:
         """What fits this model and this width."""
         self._side, width = side, max(20, self.content_size.width)
-        shows = (side.state, side.title, side.chats, width)
+        shows = (side.state, side.title, side.chats, side.words if side.state == "empty" else "", width)
         if shows == self._shows:
             return
         self._shows = shows
@@ -78,7 +78,7 @@ class Start(Vertical):
         choice, keys = self.query_one("#demonstrations", OptionList), self.query_one("#keys", Static)
         choice.display, keys.display = ready, side.state != "empty"
         if side.state == "empty":
-            about.update(Content.from_markup(NOTHING))
+            about.update(Content.assemble(plain(side.words or "No model here yet."), "\n\n", *NOTHING))
         elif ready:
             say = "Write below and press enter, or begin with one of these:"
             about.update(

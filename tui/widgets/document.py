@@ -37,8 +37,8 @@ class DocumentView(VerticalScroll):
 
     HELP = """
 ## Document
-`j` `k` the next and the one before, `g` `G` the first and the last, `,` `.` another file, `/` searches from here on,
-`N` the next that matches.
+`j` `k` the next and the one before, from file to file, `g` `G` the first and the last of this file, `,` `.` another file,
+`/` searches from here on, `N` the next that matches.
 
 Rows with messages: `m` shows the conversation as it is trained: **green** tokens are learned, grey ones are read only, special
 tokens stand out. `T` takes the tokenizer of another model.
@@ -80,23 +80,25 @@ tokens stand out. `T` takes the tokenizer of another model.
             self._open((self.file + by) % len(self.files))
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="document")
-    def _open(self, number: int) -> None:
-        path = self.files[number]
+    def _open(self, number: int, last: bool = False) -> None:
+        path, worker = self.files[number], get_current_worker()
         try:
             docs = Documents(path, self._column)
-            document = docs.get(0)
+            index = docs.last(lambda: worker.is_cancelled) if last else 0
+            document = docs.get(index)
         except (UserError, OSError) as error:
             text = str(error) if isinstance(error, UserError) else f"{path.name}: {error.strerror or error}"
             self.app.call_from_thread(self._failed, text)
             return
-        self.app.call_from_thread(self._opened, number, docs, document)
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._opened, number, docs, document, index)
 
     def _failed(self, text: str) -> None:
         self.query_one(Static).update(Content.styled(one_line(text, 400), "$error"))
 
-    def _opened(self, number: int, docs: Documents, document: Document | None) -> None:
-        self.file, self.docs, self.index = number, docs, 0
-        self._show(0, document)
+    def _opened(self, number: int, docs: Documents, document: Document | None, index: int) -> None:
+        self.file, self.docs = number, docs
+        self._show(index, document)
 
     def go(self, index: int) -> None:
         """Show document `index`, from 0; -1 is the last."""
@@ -110,8 +112,14 @@ tokens stand out. `T` takes the tokenizer of another model.
             self._fetch(self.docs, index)
 
     def move(self, by: int) -> None:
-        """`by` documents on."""
-        self.go(max(0, self.index + by))
+        """`by` documents on; behind the last of a file the next file's first, before the first the last of the one before."""
+        to, docs = self.index + by, self.docs
+        if docs is not None and to >= docs.known and docs.complete and self.file + 1 < len(self.files):
+            self._open(self.file + 1)
+        elif docs is not None and to < 0 < self.file:
+            self._open(self.file - 1, last=True)
+        else:
+            self.go(max(0, to))
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="document")
     def _fetch(self, docs: Documents, index: int) -> None:
@@ -122,17 +130,23 @@ tokens stand out. `T` takes the tokenizer of another model.
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="document")
     def search(self, words: str, start: int) -> None:
-        """Show the first document from `start` on that holds the words."""
-        docs, worker = self.docs, get_current_worker()
-        if docs is None:
+        """Show the first document from `start` on that holds the words, in this file or in one behind it."""
+        began, files, worker = self.docs, self.files, get_current_worker()
+        if began is None:
             return
-        at = docs.find(words, start, lambda: worker.is_cancelled)
-        if worker.is_cancelled:
-            return
-        if at is None:
-            self.post_message(Came(docs, -1, None, f"“{words}”: not from document {start + 1:,} on"))
-        else:
-            self.post_message(Came(docs, at, docs.get(at)))
+        for number in range(self.file, len(files)):
+            try:
+                docs = began if number == self.file else Documents(files[number], self._column)
+                at = docs.find(words, start if docs is began else 0, lambda: worker.is_cancelled)
+            except (UserError, OSError):
+                continue  # a file that cannot be read holds no words
+            if worker.is_cancelled:
+                return
+            if at is not None:
+                self.app.call_from_thread(self._opened, number, docs, docs.get(at), at)
+                return
+        behind = " and in the files behind it" if self.file + 1 < len(files) else ""
+        self.post_message(Came(began, -1, None, f"“{words}”: not from document {start + 1:,} on{behind}"))
 
     @on(Came)
     def _came(self, message: Came) -> None:

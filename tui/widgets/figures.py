@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from textual import events
 from textual.app import ComposeResult
 from textual.color import Color
 from textual.containers import Grid, VerticalScroll
-from textual.content import Content
+from textual.widgets import Static
 
 from tui.data.charts import SHOWN, Happened, Panel, few, label, smoothed
 from tui.data.history import Axis, History
@@ -34,11 +35,13 @@ class Charts(VerticalScroll, can_focus=False):
     def compose(self) -> ComposeResult:
         yield Chart(id="big")
         yield Grid(id="small")
+        yield Static(id="more")
 
     def on_mount(self) -> None:
         self.panels: list[Panel] = []
         self.hidden = 0  # charts for which there is no room
         self.alone = False  # the big one without the small ones
+        self._room = (0, 0)  # for all of them, when they were seen last
         self._axis: Axis = "step"
 
     @property
@@ -66,6 +69,7 @@ class Charts(VerticalScroll, can_focus=False):
             for chart in charts[max(1, len(shown)) :]:
                 chart.remove()
             self.panels = shown
+            self.scroll_home(animate=False)
             self.call_after_refresh(self.fit)
         if axis != self._axis:
             self._axis = axis
@@ -87,6 +91,8 @@ class Charts(VerticalScroll, can_focus=False):
         for panel, chart in zip(self.panels, self.all, strict=False):
             note = f"  reading {100 * (1 - reading):.0f} %" if reading > 0 and chart is self.all[0] else ""
             title = panel.title + note
+            if len(runs) > 1 and chart.compact and len(shared := few(panel.keys)) > 1:  # no room for all their names
+                title += f"  {label(shared[0])}, pale {label(shared[1])}"
             if chart.title != title:
                 chart.title = title
                 chart.refresh()
@@ -100,7 +106,7 @@ class Charts(VerticalScroll, can_focus=False):
         keys = few(panel.keys) if several else panel.keys
         for i, key in enumerate(keys):
             x, y = run.history.column(key, self._axis)
-            if not len(x):
+            if not len(x) or (key == "mem_swap" and not np.nan_to_num(y).any()):
                 continue
             colour, name = run_colour(run.index if several else run.index + i, self.app), label(key)
             if several:
@@ -125,9 +131,20 @@ class Charts(VerticalScroll, can_focus=False):
             if chart is not besides:
                 chart.zoom_to(view)
 
+    def stand(self, alone: bool) -> None:
+        """The big chart alone, over a log, or all of them again: in one layout, as the place for all of them is known."""
+        if alone != self.alone:
+            self.alone = alone
+            self._fit(*self._room)
+
     def fit(self) -> None:
         """Sizes: what fits without scrolling if it can, with nobody too small to read."""
-        width, height = self.scrollable_content_region.size
+        room = self.scrollable_content_region.size
+        if not self.alone:
+            self._room = (room.width, room.height)
+        self._fit(room.width, room.height)
+
+    def _fit(self, width: int, height: int) -> None:
         grid, count = self.query_one("#small", Grid), 0 if self.alone else len(self.panels) - 1
         if not width or not height or self.screen.maximized in self.all:
             return
@@ -135,23 +152,28 @@ class Charts(VerticalScroll, can_focus=False):
         rows = -(-count // columns) if count > 0 else 0
         columns = -(-count // rows) if rows else 1  # as even as can be
         seen = min(rows, 2)
+        big: int | str
         if not rows:
-            big, small = height, 0
+            big, small = "100%", 0
         elif height < 24:
             big, small = max(8, height - 1), max(8, height // 2)  # one line of what is below says that it is there
         else:
             small = max(8, min(16, int(height * 0.4) // seen))
             big = max(10, height - seen * small)
         self.big.styles.height = big
-        grid.styles.height = rows * small
-        grid.styles.grid_size_columns = columns
-        grid.styles.grid_size_rows = max(1, rows)
+        if rows:
+            grid.styles.height = rows * small
+            grid.styles.grid_size_columns = columns
+            grid.styles.grid_size_rows = rows
         small_charts = self.all[1:]
         for i, chart in enumerate(small_charts):
             last = i == len(small_charts) - 1 and rows > 1
             chart.styles.column_span = columns * rows - count + 1 if last else 1
         grid.display = rows > 0
-        self.border_subtitle = Content(f"{self.hidden} more; / filters") if self.hidden else None
+        more, words = self.query_one("#more", Static), f"and {self.hidden} charts more: / finds figures by name"
+        more.display = self.hidden > 0 and not self.alone
+        if more.display and more.content != words:  # an update lays everything out again
+            more.update(words)
 
     def on_resize(self, event: events.Resize) -> None:
         self.fit()

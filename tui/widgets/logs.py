@@ -14,13 +14,24 @@ from tui.data.logs import TextTail, event_words, time_of_day
 
 LINES = 5_000
 EVENTS = 500
+SIDEWAYS = 8  # columns a key moves
 MUTED = "$foreground-muted"
 
 
 class LogText(Log):
-    """log.txt."""
+    """log.txt. Long lines are not folded, as reports are tables."""
 
-    HELP = "## Log\nWhat the run said, followed while its end is shown. Select with the mouse, `y` copies."
+    HELP = """
+## Log
+What the run said, followed while its end is shown. `←` `→` move along long lines, `z` gives them the whole screen.
+Select with the mouse, `y` copies.
+"""
+
+    def action_scroll_left(self) -> None:
+        self.scroll_relative(x=-SIDEWAYS, animate=False)
+
+    def action_scroll_right(self) -> None:
+        self.scroll_relative(x=SIDEWAYS, animate=False)
 
 
 class Events(VerticalScroll):
@@ -70,7 +81,7 @@ class Logs(Horizontal):
         report: bool = False,
     ) -> None:
         """Bring it up to date; called only while it is seen. report: the log is what the run is for, begun at its top."""
-        text, said = self.query_one(LogText), self.query_one(Events)
+        text, happened = self.query_one(LogText), self.query_one(Events)
         if folder != self._folder or self._tail is None:
             self._folder, self._tail = folder, TextTail(folder / "log.txt")
             self._events = (0, 0, "")
@@ -82,14 +93,20 @@ class Logs(Horizontal):
         if anew:
             text.clear()
         if lines:
-            follow = not report if anew else text.is_vertical_scroll_end
-            text.write_lines([line or " " for line in lines], scroll_end=follow)  # Log leaves out empty lines
-        self.border_subtitle = None if text.line_count else "log.txt is empty so far"
+            at_end = text.scroll_offset.y >= text.max_scroll_y - 1  # a scroll bar for long lines takes one as it comes
+            follow = not report if anew else at_end
+            text.write_lines([line or " " for line in lines], scroll_end=False)  # Log leaves out empty lines
+            if follow:  # later, as the pane has no size yet where it was shown just now
+                self.call_after_refresh(text.scroll_end, animate=False, x_axis=False)
+        wide = text.virtual_size.width > text.scrollable_content_region.width > 0
+        hint = ("← → along long lines" if wide else "") if text.line_count else "log.txt is empty so far"
+        if (self.border_subtitle or "") != hint:  # setting it paints the pane anew
+            self.border_subtitle = hint
         last = str(events[-1].get("t")) if events else ""
         if self._events == (len(events), len(notes), last):
             return
         self._events = (len(events), len(notes), last)
-        said.show(sorted(map(event_words, [*events[-EVENTS:], *notes[-EVENTS:]]), key=lambda row: row[0]))
+        happened.show(sorted(map(event_words, [*events[-EVENTS:], *notes[-EVENTS:]]), key=lambda row: row[0]))
 
     def copy_text(self) -> str:
         """The last lines of the log."""

@@ -15,7 +15,7 @@ from tui.widgets.ink import Ink
 from tui.widgets.raster import Glyphs
 from tui.widgets.series import Curve, Mark, Points, extent, limits
 
-SIGNS = {"note": "✎", "resume": "↻", "checkpoint": "▲", "eval": "◆"}  # the first ones win where several share a column
+SIGNS = {"resume": "↻", "note": "✎", "checkpoint": "▲", "eval": "◆"}  # the first ones win where several share a column
 EMPTY, GRID, WRONG = -1, -2, -3
 RULES = {kind: -4 - i for i, kind in enumerate(SIGNS)}  # codes of cells; what is not negative is a curve's
 SPARSE = 20  # columns of the plot for each mark of a kind, or none of them gets a line down from the top

@@ -91,12 +91,16 @@ Arrows move while you type; `o` here, or a click on a column, changes the order;
 
     def on_resize(self) -> None:
         self._measure()
+        self._reveal()
+
+    def _reveal(self) -> None:
+        # The head covers one line, so the line above must be in sight as well.
+        self.scroll_to_region(Region(0, self.cursor, 1, 2), animate=False, force=True, x_axis=False)
 
     def move(self, step: int) -> None:
         """The cursor further down or up."""
         self.cursor = max(0, min(len(self.found) - 1, self.cursor + step))
-        # The head covers one line, so the line above must be in sight as well.
-        self.scroll_to_region(Region(0, self.cursor, 1, 2), animate=False, force=True, x_axis=False)
+        self._reveal()
         self.refresh()
         self.post_message(self.Moved(self.token))
 

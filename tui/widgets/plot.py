@@ -1,5 +1,6 @@
 """What a chart shows, without its keys and mouse: curves in, lines of the terminal out."""
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import ClassVar
 
@@ -7,6 +8,7 @@ import numpy as np
 from rich.segment import Segment
 from textual.app import RenderResult
 from textual.color import Color
+from textual.content import Content
 from textual.errors import NoWidget
 from textual.geometry import Region
 from textual.reactive import reactive
@@ -219,17 +221,36 @@ class Plot(Widget):
             return
         picture, layer, ink = self.picture(), self._crosshair(), self._ink or self._mix()
         self._head_of = state
-        title = legend.title(self.title, self._facts(), ink)
-        self.border_title = title if title.plain.strip() else None
         heads, values = [""], [self._newest(c, t) for c, t in zip(self.curves, self._traces, strict=True)]
         if layer is not None and not layer.boxed:
             place = axis.place(layer.x, self.x_name)
             said = f"{self.x_name} {place}  {legend.clean(readout.named(layer.marks), 24)}".rstrip()
             heads = [place] if self.compact else [said, f"{self.x_name} {place}", ""]  # it stands on the axis as well
             values = [r.wrong[0] if r.wrong else r.value for r in layer.readings]
-        texts = [axis.si(v, picture.digits) for v in values]
-        text = legend.legend(self.curves, texts, ink, self.outer_size.width - 6, heads, self.title)
+        width = self.outer_size.width - 6
+        text, has_names = legend.legend(
+            self.curves, self._words(values), ink, width, heads, self.title, cut=not self.compact
+        )
         self.border_subtitle = text if text.plain.strip() and picture.shown else None
+        title = legend.title(self.title, self._facts(), ink)
+        if not has_names and picture.shown:
+            names = legend.named(self.curves, ink, width - title.cell_length - 1)
+            if not names and self.compact:  # what is left out then, the large chart says as well
+                title = legend.title(self.title, (), ink)
+                names = legend.named(self.curves, ink, width - title.cell_length - 1)
+            title += Content(" ") + names if names else Content("")
+        self.border_title = title if title.plain.strip() else None
+
+    def _words(self, values: Sequence[float]) -> list[list[str]]:
+        """Values in words, then twice shorter: fewer digits on a logarithmic scale, else fewer of the range's decimals."""
+        picture = self.picture()
+        words = [[axis.si(v, picture.digits) for v in values]]
+        if self.log_y:
+            return [*words, *([axis.si(v, digits) for v in values] for digits in (3, 2))]
+        if picture.base or not picture.shown:
+            return words
+        size = math.floor(math.log10(picture.y1 - picture.y0))
+        return [*words, *([axis.fixed(v, min(9, max(0, more - size))) for v in values] for more in (2, 1))]
 
     def _facts(self) -> list[str]:
         """How it is drawn, for the title."""

@@ -110,6 +110,8 @@ def box(picture: Picture, x: float, readings: Sequence[Reading], marks: str, ink
     x_name = picture.look.x_name
     head = f"{x_name} {axis.place(x, x_name)}"
     texts = [_words(r, x_name, picture.digits) for r in readings]
+    smooth, raw = (axis.level([t[k] for t in texts]) for k in (0, 1))
+    texts = [(a, b, t[2]) for a, b, t in zip(smooth, raw, texts, strict=True)]
     names = [clean(r.curve.name, 24) for r in readings]
     wide = max(map(cell_len, names), default=0)
     names = [name + " " * (wide - cell_len(name)) for name in names]

@@ -47,6 +47,7 @@ class RunTable(DataTable[Text]):
 """
     COLUMNS = ("", "run", "recipe", "step", "headline", "tok/s", "GB", "age")
     RIGHT = ("step", "tok/s", "GB", "age")
+    WIDE = ("tok/s", "GB")  # where there is room
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select_cursor", "Open", id="road.open", tooltip="its curves, in Train"),
     ]
@@ -54,15 +55,28 @@ class RunTable(DataTable[Text]):
     def __init__(self) -> None:
         super().__init__(id="road-runs", cursor_type="row", cell_padding=1, classes="pane")
         self._rows: dict[str, tuple[Text, ...]] = {}
+        self._names: tuple[str, ...] = self.COLUMNS
         self._last: tuple[Sequence[Info], dict[str, str]] | None = None
 
     def on_mount(self) -> None:
         self.border_title = "runs"
-        for name in self.COLUMNS:
+        self._columns(self.COLUMNS)
+
+    def _columns(self, names: tuple[str, ...]) -> None:
+        self._names, self._rows = names, {}
+        self.clear(columns=True)
+        for name in names:
             self.add_column(Text(name, justify="right" if name in self.RIGHT else "left", style="dim"), key=name)
 
     def on_resize(self, event: events.Resize) -> None:
-        if self._last:
+        at = self.current
+        names = tuple(name for name in self.COLUMNS if self.size.width >= 72 or name not in self.WIDE)
+        if names != self._names:
+            self._columns(names)
+            if self._last:
+                self.show(*self._last)
+                self.move_cursor(row=list(self._rows).index(at) if at in self._rows else 0)
+        elif self._last:
             self.show(*self._last)
 
     def show(self, runs: Sequence[Info], colours: dict[str, str]) -> None:
@@ -81,7 +95,7 @@ class RunTable(DataTable[Text]):
                     self.move_cursor(row=list(rows).index(at))
         else:
             for name, cells in rows.items():
-                for column, new, old in zip(self.COLUMNS, cells, self._rows[name], strict=True):
+                for column, new, old in zip(self._names, cells, self._rows[name], strict=True):
                     if new != old:
                         self.update_cell(name, column, new, update_width=True)
         self._rows = rows
@@ -95,8 +109,8 @@ class RunTable(DataTable[Text]):
 
     def _fitted(self, rows: dict[str, tuple[Text, ...]]) -> dict[str, tuple[Text, ...]]:
         """Headlines cut to what the other columns leave."""
-        at, many = self.COLUMNS.index("headline"), [*rows.values(), tuple(map(Text, self.COLUMNS))]
-        used = sum(max(row[i].cell_len for row in many) + 2 for i in range(len(self.COLUMNS)) if i != at)
+        at, many = self._names.index("headline"), [*rows.values(), tuple(map(Text, self._names))]
+        used = sum(max(row[i].cell_len for row in many) + 2 for i in range(len(self._names)) if i != at)
         room = max(8, self.size.width - used - 3)
         for cells in rows.values():
             cells[at].truncate(room, overflow="ellipsis")
@@ -108,9 +122,9 @@ class RunTable(DataTable[Text]):
         speed, memory = number(info.status.get("tok_s")), number(info.status.get("mem_process"))
         quiet = colours["$foreground-muted"]
         older = age(now() - info.created) if info.created else ""
-        return (
+        cells = (
             Text(glyph, style=colours.get(style, "")),
-            Text(plain(info.name, 28), style=colours["$foreground"]),
+            Text(plain(info.name, 28 if self._names == self.COLUMNS else 18), style=colours["$foreground"]),
             Text(plain(info.recipe or "model", 14), style=quiet),
             Text(step if info.total else "-", justify="right", style=quiet),
             Text(plain(info.headline or (info.status.get("error") if info.state == "failed" else None) or "", 200)),
@@ -118,6 +132,7 @@ class RunTable(DataTable[Text]):
             Text(f"{memory:.2f}" if memory else "-", justify="right", style=quiet),
             Text(older, justify="right", style=quiet),
         )
+        return tuple(cell for name, cell in zip(self.COLUMNS, cells, strict=True) if name in self._names)
 
     @on(DataTable.RowSelected)
     def _opened(self, event: DataTable.RowSelected) -> None:
@@ -133,7 +148,7 @@ class RunTable(DataTable[Text]):
 
     def copy_text(self) -> str:
         """Tab-separated."""
-        rows = [self.COLUMNS, *(tuple(cell.plain for cell in row) for row in self._rows.values())]
+        rows = [self._names, *(tuple(cell.plain for cell in row) for row in self._rows.values())]
         return "\n".join("\t".join(row) for row in rows)
 
 

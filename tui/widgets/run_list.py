@@ -15,7 +15,6 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from lab.display import CONTROLS
 from lab.runs import Info
 from lab.words import age
 from tui.data.choice import Choice
@@ -24,6 +23,7 @@ from tui.data.watch import LIVE, now
 from tui.theme import run_colour
 from tui.widgets.filter import Filter
 from tui.widgets.ink import ansi_colours
+from tui.widgets.legend import clean
 
 
 @dataclass
@@ -67,12 +67,7 @@ def row(info: Info, choice: Choice, colour: str, width: int, t: float) -> Conten
         more = f"{100 * info.step // info.total} %"
     else:
         more = info.state if info.state in LIVE else age(t - info.created) if info.created else ""
-    name = info.name.translate(CONTROLS)
-    room = max(4, width - 5 - len(more))
-    if cell_len(name) > room:
-        while cell_len(name) > room - 1:
-            name = name[:-1]
-        name += "…"
+    name = clean(info.name, max(4, width - 5 - len(more)))
     gap = " " * max(1, width - 4 - cell_len(name) - len(more))
     bold = "bold $foreground" if info.name == choice.shown else "$foreground"
     return Content.assemble((glyph, style), " ", (sign, colour), " ", (name, bold), gap, (more, LABEL))
@@ -125,10 +120,10 @@ class RunList(Vertical):
             if listed.highlighted != at:
                 listed.highlighted = at
         self._shown = rows
-        if len(found) < len(infos):
-            self.border_subtitle = f"{len(found)} of {len(infos)}"
-        else:
-            self.border_subtitle = f"{len(choice.overlaid)} kept" if choice.overlaid else None
+        kept = f"{len(choice.overlaid)} kept" if choice.overlaid else None
+        subtitle = f"{len(found)} of {len(infos)}" if len(found) < len(infos) else kept
+        if self.border_subtitle != subtitle:  # setting it paints the list anew
+            self.border_subtitle = subtitle
 
     def again(self) -> None:
         """The same with another width, filter or theme."""
@@ -159,6 +154,8 @@ class RunList(Vertical):
     def _filter_left(self, event: Filter.Left) -> None:
         event.stop()
         self.rows.focus()
+        if self.rows.highlighted is None and self._shown:  # the shown run was filtered out
+            self.rows.highlighted = 0
 
     def copy_text(self) -> str:
         """What the list says."""

@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
+from lab.runs import Info
 from lab.words import age, duration, sparkline
 from tui.data.facts import LABEL, VALUE, Line, bar, left, plain
 from tui.data.glance import Seen
@@ -113,7 +114,8 @@ talks with its model, `e` edits its config in `$EDITOR`. Arrows go from stage to
         card, width = self.card, max(8, self.content_size.width or 30)
         room = max(2, self.content_size.height or 5)
         if card.run is None:
-            return [[(card.stage.says, LABEL)], *self._next(card)]
+            told: list[Line] = [[(card.stage.says, LABEL)], *self._next(card)]
+            return told[::-1] if card.state == "waiting" and room < 5 else told  # what matters is not cut off
         if card.stage.key in HINTS:
             words = [[(plain(word, width), VALUE if i == 0 else LABEL)] for i, word in enumerate(self.seen.words)]
             key, what = HINTS[card.stage.key]
@@ -152,13 +154,21 @@ talks with its model, `e` edits its config in `$EDITOR`. Arrows go from stage to
             done, rest = bar(info.step / info.total, max(4, width - len(time)))
             return [[(done, "$accent"), (rest, "$border"), (time, LABEL)]]
         if card.state == "queued":
-            return [[(plain(info.status.get("note") or "waits for another training", width), "$warning")]]
+            return [[(plain(info.status.get("note") or "waits for another training", 2 * width), "$warning")]]
         if card.state in ("failed", "died"):
             why = info.status.get("error") or ("its process is gone" if card.state == "died" else "without a word")
-            return [[(plain(why, 2 * width), "$error")]]
+            return [[(plain(why, 2 * width), "$error")], *self._again(info)]
+        if card.state == "stopped":
+            return self._again(info)
         if card.trouble:
             return [[("✖ ", "$error"), (plain(f"{card.trouble.name} {card.trouble.state}", width - 2), LABEL)]]
         return []
+
+    def _again(self, info: Info) -> list[Line]:
+        """How to go on with a run that has something to go on from."""
+        if not (info.folder / "last").exists():
+            return []
+        return [[("enter", "$accent"), (" opens it, ", LABEL), ("R", "$accent"), (" goes on", LABEL)]]
 
     def _next(self, card: Card) -> list[Line]:
         if card.state == "ready":

@@ -55,7 +55,7 @@ def _beside(made: Cut, there: Tiles | None, span: tuple[int, int]) -> Content:
             ("special tokens", "$accent"), (" come from the template, never from what is typed", MUTED),
         )  # fmt: skip
     if there is None:
-        return Content.styled("s  puts a second tokenizer beside this one     m  shows how a token was built", MUTED)
+        return Content.styled("s  a second tokenizer beside this one     m  how a token was built", MUTED)
     if there.book is None or there.made is None or span[1] <= span[0]:
         return Content("")
     ids = there.made.ids[span[0] : span[1]].tolist()
