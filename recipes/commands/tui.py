@@ -111,9 +111,11 @@ def _web(argv: list[str], port: int, path: str) -> int:
         raise UserError("--web needs the extra `web`: uv sync --extra web, or pip install -e '.[web]'")
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port}: must lie between 1 and 65535")
+    import asyncio
     import shlex
     import socket
 
+    from aiohttp import web  # comes with textual-serve
     from textual_serve.server import Server
 
     with socket.socket() as probe:
@@ -122,6 +124,28 @@ def _web(argv: list[str], port: int, path: str) -> int:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise UserError(f"--port {port}: {error.strerror}; take another") from error
-    os.environ["PYTHONPATH"] = path
-    Server(shlex.join(argv), host="127.0.0.1", port=port, title="lab").serve()
+    tabs = set[asyncio.Task[Any]]()
+
+    class Here(Server):
+        """A window for each tab that shows a page of ours: else any web site in the same browser could type into one."""
+
+        async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
+            if request.headers.get("Origin") not in (self.public_url, f"http://localhost:{port}"):
+                raise web.HTTPForbidden(text="this window belongs to another page")
+            task = asyncio.current_task()
+            assert task
+            tabs.add(task)
+            try:
+                return await super().handle_websocket(request)
+            finally:
+                tabs.discard(task)
+
+        async def on_shutdown(self, app: web.Application) -> None:
+            for task in tabs:  # else Ctrl-C waits a minute for the browser
+                task.cancel()
+            if tabs and (await asyncio.wait(tabs, timeout=3))[1]:
+                os._exit(0)  # a tab that does not answer; its window sees that we are gone
+
+    os.environ |= {"PYTHONPATH": path, "LAB_TERMINAL_KEEPER": str(os.getpid())}  # windows end with us, however we do
+    Here(f"exec {shlex.join(argv)}", host="127.0.0.1", port=port, title="lab").serve()
     return 0

@@ -128,6 +128,7 @@ def test_no_key_does_two_things_at_once() -> None:
                 assert seen.setdefault(key, binding.action) == binding.action, (room, key)
 
 
+@pytest.mark.slow
 def test_help_themes_and_screenshot(home: Path, config_home: Path, tmp_path: Path) -> None:
     make_run("a", steps=12)
 
@@ -164,6 +165,7 @@ def test_the_theme_comes_back_and_keys_can_be_changed(home: Path) -> None:
     drive(go)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(40, 12), (20, 5), (80, 24), (250, 70)])
 def test_no_size_crashes_any_room(home: Path, size: tuple[int, int]) -> None:
     make_run("a", steps=12)
@@ -198,6 +200,7 @@ def test_what_ends_is_said(home: Path) -> None:
     drive(go)
 
 
+@pytest.mark.slow
 def test_empty_rooms_say_what_to_press(home: Path) -> None:
     async def go(pilot: Pilot[None], app: LabApp) -> None:
         for key, word in (("1", "r"), ("2", "n"), ("4", "n"), ("5", "n")):
@@ -220,6 +223,7 @@ def test_the_window_shows_nothing_but_what_is_on_the_disk() -> None:
                 assert not node.value.endswith((".jsonl.gz", "fake.json")), path
 
 
+@pytest.mark.slow
 def test_an_empty_root_shows_no_run(home: Path) -> None:
     """With nothing on the disk there is nothing to see: every id on the screens comes from a folder."""
 
@@ -238,6 +242,7 @@ def test_an_empty_root_shows_no_run(home: Path) -> None:
     drive(go)
 
 
+@pytest.mark.slow
 def test_focus_is_seen_in_fields(home: Path) -> None:
     async def go(pilot: Pilot[None], app: LabApp) -> None:
         for key in "1245":

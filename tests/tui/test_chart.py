@@ -633,6 +633,7 @@ def test_without_colours_lines_differ_by_their_dashes(monkeypatch: pytest.Monkey
     asyncio.run(go())
 
 
+@pytest.mark.slow
 def test_no_size_is_too_small() -> None:
     async def go() -> None:
         app = Host(Chart("loss"), Chart("small", compact=True))

@@ -270,6 +270,7 @@ def test_without_any_tokenizer_it_says_what_to_press(home: Path, tokenizer: Toke
     asyncio.run(go())
 
 
+@pytest.mark.slow
 def test_every_size_and_theme(mine: Tokenizer, hub: Path) -> None:
     async def go() -> None:
         async with LabApp().run_test(size=(40, 12)) as pilot:
@@ -296,6 +297,7 @@ def test_every_size_and_theme(mine: Tokenizer, hub: Path) -> None:
     asyncio.run(go())
 
 
+@pytest.mark.slow
 def test_hostile_text_and_a_long_one(mine: Tokenizer) -> None:
     async def go() -> None:
         async with LabApp().run_test(size=(120, 30)) as pilot:

@@ -333,7 +333,7 @@ def test_swap_is_drawn_where_there_is_some(home: Path) -> None:
         assert curves(screen)["memory GB"] == ["active", "peak", "process", "cache", "swap"]
         await pilot.press("i", "up")
         await settled(pilot, screen)
-        assert "memory GB  process, pale peak" in [chart.title for chart in screen.query_one(Charts).all]
+        assert "memory GB: process, pale peak" in [chart.title for chart in screen.query_one(Charts).all]
 
     drive(go)
 

@@ -1,6 +1,5 @@
 """Which figures of a run belong into one chart, what happened when, and a run's figures as a table. Pure."""
 
-import functools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 
 from lab.display import CONTROLS
 from tui.data.history import Axis, History
-from tui.data.pattern import Pattern
+from tui.data.pattern import pattern
 
 SHOWN = 24  # charts at once; a filter reaches the others
 NAMES = {
@@ -97,8 +96,8 @@ def panels(passport: Mapping[str, Any], keys: Sequence[str]) -> list[Panel]:
 
 def _group(key: str) -> str:
     """The title of the small chart a figure belongs into."""
-    for title, pattern in GROUPS:
-        if pattern.search(key):
+    for title, fits in GROUPS:
+        if fits.search(key):
             return title
     family, slash, _ = key.partition("/")
     return family if slash and family else label(key)
@@ -109,18 +108,12 @@ def has_curves(keys: Sequence[str]) -> bool:
     return any(not HOUSEKEEPING.search(key) for key in keys)
 
 
-@functools.lru_cache(16)
-def pattern(wanted: str) -> Pattern:
-    """The filter as typed; asked for with every picture."""
-    return Pattern(wanted, ignore_case=True)
-
-
 def matching(wanted: str, all_panels: Sequence[Panel]) -> tuple[list[Panel], str]:
     """(the charts with a figure that the regular expression finds, by name or title; what is wrong with it)."""
     if not wanted:
         return list(all_panels), ""
     try:
-        find = pattern(wanted).search
+        find = pattern(wanted, ignore_case=True).search
     except re.error as error:
         return list(all_panels), f"{wanted}: no regular expression ({error})"
     found = []

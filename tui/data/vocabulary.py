@@ -8,7 +8,7 @@ import numpy as np
 
 from lab.errors import UserError
 from lab.explain import KINDS
-from tui.data.pattern import Pattern
+from tui.data.pattern import pattern
 from tui.data.tokens import Book
 
 ORDERS = ("id", "length", "merge", "piece")
@@ -41,10 +41,10 @@ class Vocabulary:
             found = np.flatnonzero(np.isin(self.book.kinds, kinds))
         elif len(wanted) > 2 and wanted[0] == wanted[-1] == "/":
             try:
-                pattern = Pattern(wanted[1:-1])
+                find = pattern(wanted[1:-1]).search
             except re.error as error:
                 raise UserError(f"{wanted}: not a regular expression ({error})") from error
-            found = np.array([i for i, text in enumerate(self.texts) if pattern.search(text)], np.int64)
+            found = np.array([i for i, text in enumerate(self.texts) if find(text)], np.int64)
         else:
             number = wanted.removeprefix("#")
             if number.isascii() and number.isdecimal() and len(number) < 10 and int(number) < n:

@@ -15,7 +15,7 @@ from tui.data.history import Axis, History
 from tui.theme import background, run_colour
 from tui.widgets.chart import Chart, Curve, Mark
 
-LEAST = 26  # columns of a small chart
+WIDE, LEAST = 38, 26  # columns of a small chart: where two rows of them do, and where they are many
 MARKS = 200
 
 
@@ -92,7 +92,7 @@ class Charts(VerticalScroll, can_focus=False):
             note = f"  reading {100 * (1 - reading):.0f} %" if reading > 0 and chart is self.all[0] else ""
             title = panel.title + note
             if len(runs) > 1 and chart.compact and len(shared := few(panel.keys)) > 1:  # no room for all their names
-                title += f"  {label(shared[0])}, pale {label(shared[1])}"
+                title += f": {label(shared[0])}, pale {label(shared[1])}"
             if chart.title != title:
                 chart.title = title
                 chart.refresh()
@@ -148,7 +148,9 @@ class Charts(VerticalScroll, can_focus=False):
         grid, count = self.query_one("#small", Grid), 0 if self.alone else len(self.panels) - 1
         if not width or not height or self.screen.maximized in self.all:
             return
-        columns = max(1, min(count, width // LEAST))
+        columns = max(1, min(count, width // WIDE))
+        if -(-count // columns) > 2:
+            columns = max(1, min(count, width // LEAST))
         rows = -(-count // columns) if count > 0 else 0
         columns = -(-count // rows) if rows else 1  # as even as can be
         seen = min(rows, 2)

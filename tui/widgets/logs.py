@@ -7,6 +7,7 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
+from textual.events import Resize
 from textual.widgets import Log, Static
 
 from lab.display import CONTROLS
@@ -14,6 +15,7 @@ from tui.data.logs import TextTail, event_words, time_of_day
 
 LINES = 5_000
 EVENTS = 500
+BESIDE = 100  # columns below which the events stand below the log, not beside it
 SIDEWAYS = 8  # columns a key moves
 MUTED = "$foreground-muted"
 
@@ -55,7 +57,7 @@ class Events(VerticalScroll):
             Content("\n").join(lines) if lines else Content.styled("nothing happened yet", MUTED)
         )
         if follow:
-            self.call_after_refresh(self.scroll_end, animate=False, immediate=True)
+            self.call_after_refresh(self.scroll_end, animate=False)
 
 
 class Logs(Horizontal):
@@ -72,6 +74,9 @@ class Logs(Horizontal):
         self._folder: Path | None = None
         self._tail: TextTail | None = None
         self._events = (0, 0, "")
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.width < BESIDE, "-stacked")
 
     def show(
         self,
