@@ -7,6 +7,7 @@ and a training that was running.
 """
 
 import asyncio
+import os
 import re
 import sys
 import tempfile
@@ -68,6 +69,7 @@ async def take(name: str) -> str:
 
 def main() -> None:
     for name in sys.argv[1:] or PICTURES:
+        os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp()  # settings of its own: the theme is kept in them
         svg = asyncio.run(take(name))
         svg = re.sub(r"@font-face\s*{[^}]*}", "", svg).replace("Fira Code", "DejaVu Sans Mono")
         png = resvg_py.svg_to_bytes(
@@ -79,7 +81,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    import os
-
-    os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp()
     main()
