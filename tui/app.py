@@ -135,7 +135,8 @@ The mouse works everywhere. `q` goes back or quits; trainings go on without this
             self.exit()
         self._changed |= self.watcher.refresh()
         for started in self.starts.ended():
-            if started.failed:
+            known = started.process.returncode != 2 and self.watcher.find(started.name)
+            if started.failed and not known:  # how a run ended is told below
                 self.say(f"{started.line}: {started.failed}", "error")
         news = self._news()
         if not self.screen_stack or not isinstance(self.screen, LabScreen):

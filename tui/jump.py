@@ -5,7 +5,8 @@ from typing import Any
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.geometry import Offset
+from textual.errors import NoWidget
+from textual.geometry import Offset, Region
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.widgets import Label
@@ -15,11 +16,18 @@ from tui.widgets.nav import ROOMS
 LETTERS = "asdfghjkletuiowrvbnmcxzyp"
 
 
+def seen(widget: Widget) -> Region:
+    """What can be seen of it: nothing where it is scrolled away."""
+    try:
+        return widget.screen.find_widget(widget).visible_region
+    except NoWidget:
+        return Region()
+
+
 def targets(screen: Screen[Any]) -> dict[str, Widget]:
     """Letter -> focusable widget that can be seen, from the top left on."""
-    seen = [w for w in screen.focus_chain if w.region.area and w.region.overlaps(screen.region)]
-    seen.sort(key=lambda w: (w.region.y, w.region.x))
-    return dict(zip(LETTERS, seen, strict=False))
+    found = [(region.y, region.x, i, w) for i, w in enumerate(screen.focus_chain) if (region := seen(w)).area]
+    return {letter: place[3] for letter, place in zip(LETTERS, sorted(found), strict=False)}
 
 
 class Jump(ModalScreen[None]):
@@ -41,7 +49,7 @@ class Jump(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         for letter, widget in self.targets.items():
             label = Label(letter)
-            region = widget.region
+            region = seen(widget)
             label.styles.offset = Offset(region.x + min(2, region.width // 2), region.y)
             yield label
         for i in range(len(ROOMS)):

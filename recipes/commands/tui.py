@@ -140,6 +140,12 @@ def _web(argv: list[str], port: int, path: str) -> int:
             finally:
                 tabs.discard(task)
 
+        def initialize_logging(self) -> None:
+            """One line at the start is enough."""
+
+        async def on_startup(self, app: web.Application) -> None:
+            print(f"The window is at {self.public_url}, for this computer only. Ctrl-C ends it.", flush=True)
+
         async def on_shutdown(self, app: web.Application) -> None:
             for task in tabs:  # else Ctrl-C waits a minute for the browser
                 task.cancel()

@@ -152,6 +152,11 @@ def test_null_is_nan_and_words_are_no_figures(tmp_path: Path) -> None:
     assert x.tolist() == [1, 2, 3, 3, 3]  # never falls
     assert [None if math.isnan(v) else v for v in y] == [1.5, None, None, 2.5, None]
     assert math.isnan(history.column("new")[1][0])
+    (tmp_path / "words").mkdir()
+    write(tmp_path / "words" / "metrics.jsonl", [{"step": 1, "t": 5.0, "lr": "3.4"}, {"step": 2, "t": 5.0, "lr": "1"}])
+    words = History(tmp_path / "words")
+    words.poll()
+    assert np.isnan(words.column("lr")[1]).all()
 
 
 def test_time_leaves_out_pauses_and_the_night_between_stop_and_resume(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tui.data.pattern import pattern
     ("source", "text"),
     [
         ("loss", "train/loss"), ("^loss$", "loss"), ("a|b", "b"), (r"[^a-c]\d+", "x12"), (r"\(a\)*", "(a"),
-        ("[)*+]+x", ")*x"), ("(ab|c)d", "cd"),
+        ("[)*+]+x", ")*x"), ("(ab|c)d", "cd"), ("(?i)a+?b??", "Ab"),
     ],
 )  # fmt: skip
 def test_it_finds_what_re_finds(source: str, text: str) -> None:
@@ -20,7 +20,8 @@ def test_it_finds_what_re_finds(source: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["(a+)+$", "(a|a)*b", "(a*){9}", ".*.*.*.*x", "(" * 5000, "a{99999999999}", "[", "(?P<"]
+    "source",
+    ["(a+)+$", "(a|a)*b", "(a*){9}", ".*.*.*.*x", "a?" * 30 + "a{30}", "(" * 5000, "a{99999999999}", "[", "(?P<"],
 )
 def test_what_may_freeze_or_is_none_is_refused(source: str) -> None:
     with pytest.raises(re.error):

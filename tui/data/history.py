@@ -157,8 +157,9 @@ class History:
 def _floats(values: list[Any]) -> np.ndarray:
     """Numbers as float64; what is no number (null, a word, a list) or has no end as NaN."""
     try:
-        array = np.array(values, dtype=np.float64)
-        if array.ndim == 1:
+        array = np.array(values)
+        if array.ndim == 1 and array.dtype.kind in "fiubO":  # words are no figures, "3.4" neither
+            array = array.astype(np.float64)
             array[np.abs(array) >= HUGE] = np.nan
             return array
     except (TypeError, ValueError, OverflowError):

@@ -8,7 +8,7 @@ import re
 
 MOST = 3  # repeats in one pattern: on a name of 60 letters some 60^3 ways
 _GROUP = re.compile(r"\)[*+{]")
-_REPEAT = re.compile(r"[*+{]")
+_REPEAT = re.compile(r"[*+{]|(?<![(*+}?])\?")
 _PLAIN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.S)  # what is escaped, or stands in a class, repeats nothing
 
 

@@ -27,7 +27,8 @@ class Chart(Plot, can_focus=True):
 Bright: the smoothed curve. Faint: every value as it was, spikes included. `×` on the axis: not a number.
 `↑` `↓`: beyond the range, `f` shows all. `▲` checkpoint, `◆` evaluation, `↻` resume, `✎` note.
 
-* `←` `→` crosshair with the values of all curves; `home` `end` to the first and last point; `escape` hides it
+* `←` `→` crosshair with the values of all curves, smoothed and as they were; `home` `end` to the first and last point;
+  `escape` hides it
 * `+` `-` zoom around the crosshair, or at the newest point; `shift+←` `shift+→` pan. A view that ends at the newest
   point follows it
 * `f` all of the curve; once more: outliers too
