@@ -14,6 +14,7 @@ from typing import Any
 from lab.errors import UserError, expand
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+LIVE = ("starting", "queued", "running", "paused", "saving")  # states in which a process holds the lock
 COMMANDS = ("pause", "resume", "checkpoint", "stop")
 WATCHERS = ("control.jsonl", "notes.jsonl")  # written by those who watch a run; a resumed run leaves them whole
 
@@ -98,8 +99,10 @@ def inspect(folder: Path) -> Info:
     """Read a run folder without opening it for writing."""
     run, status = read_json(folder / "run.json"), read_json(folder / "status.json")
     state = str(status.get("state", "model"))
-    if state in ("starting", "queued", "running", "paused", "saving") and not alive(folder):
-        state = "died"
+    if state in LIVE and not alive(folder):
+        status = read_json(folder / "status.json")  # it may have ended well between the two looks
+        state = str(status.get("state", "model"))
+        state = "died" if state in LIVE else state
     step, total = (int(_number(status.get(key))) for key in ("step", "total"))
     recipe, headline, parent = run.get("recipe") or "", status.get("headline") or "", run.get("parent")
     parent, created = parent if isinstance(parent, str) else None, _number(run.get("created"))

@@ -19,7 +19,6 @@ from textual.screen import Screen
 
 from lab.display import CONTROLS
 from lab.errors import UserError
-from lab.runs import Info
 from tui import settings as preferences
 from tui.data.history import History
 from tui.data.launch import Started, Starts
@@ -217,7 +216,8 @@ The mouse works everywhere. `q` goes back or quits; trainings go on without this
         """The dialog that starts a recipe."""
         from tui.screens.start import StartScreen
 
-        self.push_screen(StartScreen())
+        if not isinstance(self.screen, StartScreen):
+            self.push_screen(StartScreen())
 
     def action_jump(self) -> None:
         """Letters on all panes and rooms."""
@@ -251,13 +251,27 @@ The mouse works everywhere. `q` goes back or quits; trainings go on without this
             self.say(str(error), "warning")
 
     def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
-        """An SVG of the screen, into the folder for downloads."""
-        self.deliver_screenshot(filename, path)
+        """An SVG of the screen: into the folder for downloads, else where one stands, else home; in a browser, a download."""
+        if self.is_web:
+            self.deliver_screenshot(filename)
+            return
+        from platformdirs import user_downloads_path
+
+        places, why = [path] if path else [str(user_downloads_path()), ".", "~"], ""
+        for place in places:
+            try:
+                self.say(f"Saved {os.path.abspath(self.save_screenshot(filename, place))}")
+                return
+            except OSError as error:
+                why = error.strerror or str(error)
+        self.say(f"No screenshot: {places[-1]} cannot be written to ({why})", "error")
 
     async def action_back(self) -> None:
-        """Close the dialog, or quit."""
+        """Close the dialog, or back from zoom, or quit."""
         if len(self.screen_stack) > 1:
             self.pop_screen()
+        elif self.screen.maximized:
+            self.screen.minimize()
         else:
             self.exit()
 
@@ -270,8 +284,10 @@ The mouse works everywhere. `q` goes back or quits; trainings go on without this
 
     def going_on(self) -> str:
         """What to say after the window is closed."""
-        live: list[Info] = self.watcher.live
-        names = ", ".join(info.name for info in live)
-        return (
-            f"{names} {'goes' if len(live) == 1 else 'go'} on; `lab runs` shows them, `lab` comes back" if live else ""
-        )
+        self.watcher.refresh()
+        names = [info.name for info in self.watcher.live]
+        names += [one.name for one in self.starts.started if one.name not in names and not one.poll()]
+        if not names:
+            return ""
+        said = ", ".join(names).translate(CONTROLS)
+        return f"{said} {'goes' if len(names) == 1 else 'go'} on; `lab runs` shows them, `lab` comes back"

@@ -79,7 +79,10 @@ def test_every_screen(frozen: Path, size: str, check: Callable[[str, str], None]
             await until(pilot, app, "pretrain-2")
             await shot("pipeline")
             await pilot.press("2")
-            await until(pilot, app, "loss")
+            await until(pilot, app, r"60(/| of )60")
+            app.screen.set_focus(
+                app.screen.query("Chart").first() if size == "small" else app.screen.query("OptionList").first()
+            )
             await shot("train")
             await pilot.press("3")
             await shot("rollouts")

@@ -76,8 +76,7 @@ def test_a_killed_training_is_seen_with_its_last_words(home: Path) -> None:
                 pilot, lambda: (home / "mine" / "metrics.jsonl").exists() and inspect(home / "mine").step > 20, 20
             )
             await until(pilot, lambda: screen.choice.shown == "mine" and "● running" in facts(screen))
-            assert "left 0:0" in facts(screen)
-            assert screen.query_one(Charts).big.curves
+            await until(pilot, lambda: "left 0:0" in facts(screen) and screen.query_one(Charts).big.curves)
             assert screen.check_action("pause", ())
             child.send_signal(signal.SIGKILL)
             child.wait()

@@ -5,9 +5,8 @@ import time
 from pathlib import Path
 
 from lab.errors import UserError
-from lab.runs import Info, inspect, root, runs
+from lab.runs import LIVE, Info, inspect, root, runs
 
-LIVE = ("starting", "queued", "running", "paused", "saving")
 STALE = 30.0  # seconds without a word of a process that still holds its lock
 
 
@@ -39,8 +38,7 @@ class Watch:
         return changed
 
     def _inspect(self, folder: Path) -> Info:
-        stamp = tuple(_stamp(f"{folder}/{name}") for name in ("run.json", "status.json"))
-        seen = self._seen.get(folder)
+        stamp, seen = _stamps(folder), self._seen.get(folder)
         if seen and seen[0] == stamp and seen[1].state not in LIVE:
             return seen[1]
         info = inspect(folder)
@@ -56,11 +54,15 @@ class Watch:
         return next((info for info in self.runs if info.name == name), None)
 
 
-def _stamp(path: str) -> int:
-    try:
-        return os.stat(path).st_mtime_ns
-    except OSError:
-        return 0
+def _stamps(folder: Path) -> tuple[int, ...]:
+    """When the files that say how a run is were written; 0 for those that are not there."""
+    found = []
+    for name in ("run.json", "status.json"):
+        try:
+            found.append(os.stat(f"{folder}/{name}").st_mtime_ns)
+        except OSError:
+            found.append(0)
+    return tuple(found)
 
 
 def stalled(info: Info) -> bool:
