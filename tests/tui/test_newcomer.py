@@ -42,9 +42,9 @@ def test_a_chat_in_one_key_and_a_reply(terminal: Open, clone: Path) -> None:
     shell.until(r"pocket-base.*it continues your text")
     shell.type("The capital of France is")
     shell.keys("Enter")
-    text = shell.until(r"tok/s")
+    text = shell.until(r"\bParis\b")  # told a hundred times: the model says it .98 of the time
     assert "The capital of France is" in text
-    assert " Paris" in text
+    shell.until(r"tok/s")
     worker = pid_of(clone, "-m lab.worker")
     os.kill(worker, signal.SIGKILL)
     shell.until(r"SIGKILL|killed")
