@@ -1,34 +1,23 @@
 """Messages to token ids and back. No MLX.
 
-What a user types is encoded with special tokens off, so `<|end|>` typed by a user stays text. Our own models get their
-roles as ids; a hub model follows its own chat template, whose pieces alone may yield special tokens.
-
-A template may trim a message, cut thoughts out of it or quote it as JSON, so messages go through it as they are, but
-for the special tokens they spell: each of those travels as a single private-use character and is text again after.
-A template that makes a special out of something else (it lowers letters, or cuts out the middle of "<|im_\\nend|>") is
-caught by a second rendering, of messages that spell nothing.
+What a user types, a tool answers or a document holds is encoded with special tokens off, so `<|end|>` in it stays text.
+Our own models get their roles and the marks of their parts as ids; a hub model follows its own chat template
+(lab/hub_chat.py), whose pieces alone may yield special tokens.
 """
 
-import datetime
-import functools
-import json
-import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypedDict
+from collections.abc import Sequence
 
+from lab import hub_chat
 from lab.errors import UserError
+from lab.marks import Marks, marks, read, weights, written
+from lab.parts import KINDS, ROLES, TOOLS, Message, Part, canonical, check, normal, openai, parts, plain
+from lab.template import OURS
 from lab.tokenizer import Tokenizer
-from lab.vocabulary import HuggingFace
 
-ROLES = ("system", "user", "assistant")
-BLANK = "\U0010fffd"  # the last character of private use
-
-
-class Message(TypedDict):
-    """One turn: a role out of ROLES and what was said."""
-
-    role: str
-    content: str
+__all__ = [
+    "KINDS", "OURS", "ROLES", "TOOLS", "Marks", "Message", "Part", "call", "canonical", "fitting", "marks", "normal",
+    "openai", "parse", "parts", "plain", "prompt", "query", "render",
+]  # fmt: skip
 
 
 def prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
@@ -36,12 +25,12 @@ def prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     _check(tokenizer, messages)
     if tokenizer.ours:
         return [*_ours(tokenizer, messages)[0], tokenizer.special["<|assistant|>"]]
-    return _hub(tokenizer, messages)
+    return hub_chat.prompt(tokenizer, messages)
 
 
 def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int], list[float]]:
-    """(ids, weights) of a whole conversation, to train on: weight 1 for what the assistant says and the END after it, 0
-    for all else (roles, users, system, what a template adds).
+    """(ids, weights) of a whole conversation, to train on: weight 1 for what the assistant says (thoughts and calls with
+    their marks too) and the END after it, 0 for all else (roles, users, system, results, what a template adds).
 
     A trained reply follows just the ids that `prompt` of the messages before it gives. Ours: every turn is trained.
     Some hub templates tell an old turn otherwise than when it was said (they drop its thoughts): such a turn is not
@@ -49,23 +38,60 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int]
     so, the turn's prompt and its plain text stand in.
     """
     _check(tokenizer, messages)
-    if tokenizer.ours:
-        return _ours(tokenizer, messages)
-    ids = _hub(tokenizer, messages, reply=False)
-    weights = [0.0] * len(ids)
-    turns = [i for i, message in enumerate(messages) if message["role"] == "assistant" and i]
-    for i in turns:
-        before = _hub(tokenizer, messages[:i])
-        then = ids if i + 1 == len(messages) else _hub(tokenizer, messages[: i + 1], reply=False)
-        end = next((at for at in range(len(before), len(then)) if then[at] in tokenizer.ends), len(then) - 1) + 1
-        if ids[: len(before)] == before and ids[:end] == then[:end]:
-            weights[len(before) : end] = [1.0] * (end - len(before))
-        elif i == turns[-1] and i + 1 < len(messages):  # what follows has changed it, and is not trained
-            return render(tokenizer, messages[: i + 1])
-        elif i == turns[-1]:
-            said = [*_said(tokenizer, messages[i]["content"], before), tokenizer.end]
-            return before + said, [0.0] * len(before) + [1.0] * len(said)
-    return ids, weights
+    return _ours(tokenizer, messages) if tokenizer.ours else hub_chat.render(tokenizer, messages)
+
+
+def parse(tokenizer: Tokenizer, ids: Sequence[int]) -> Message:
+    """The message of a reply's ids, those that follow `prompt`; END and what comes after it do not count. A part that is
+    not closed is what it is. A thought goes on after a call inside of it, and what the first close of a thought ends is
+    one too: some prompts open it. Text alone is a string."""
+    found = marks(tokenizer)
+    opens, thought = found.opens(), found.think
+    said: list[Part] = []
+    run: list[int] = []
+    kind, tool, close = "text", "", -1
+    resumed = inside = False  # a thought that goes on; a call or result in the midst of one
+
+    def finish() -> None:
+        text = tokenizer.decode(run)
+        run.clear()
+        if text or (kind != "text" and not resumed):
+            said.append(read(found, kind, tool, text))
+
+    for i in ids:
+        if i in tokenizer.ends:
+            break
+        if i in opens:
+            finish()
+            inside = opens[i][0] != "think" and (inside or kind == "think")
+            (kind, tool, close), resumed = opens[i], False
+        elif i == close:
+            finish()
+            resumed = inside = inside and kind != "think"
+            kind, tool, close = ("think", "", thought[1]) if inside and thought else ("text", "", -1)
+        elif thought and i == thought[1] and kind == "text" and all(part["type"] != "think" for part in said):
+            kind = "think"
+            finish()
+            said = [Part(type="think", text=part["text"]) if part["type"] == "text" else part for part in said]
+            kind = "text"
+        else:
+            run.append(i)
+    finish()
+    if any(part["type"] != "text" for part in said):
+        return Message(role="assistant", content=said)
+    text = "".join(part["text"] for part in said)
+    spelt = not tokenizer.ours and any(name in text for name in tokenizer.special)
+    return Message(role="assistant", content=[Part(type="text", text=text)] if spelt else text)
+
+
+def query(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """What a call asks, from the ids between its marks."""
+    return call(tokenizer, ids)["text"]
+
+
+def call(tokenizer: Tokenizer, ids: Sequence[int], tool: str = "search") -> Part:
+    """The call of the ids between its marks. `tool` is the one its marks name; a native call names its own."""
+    return read(marks(tokenizer), "call", tool, tokenizer.decode(ids))
 
 
 def fitting(
@@ -104,9 +130,7 @@ def fitting(
 
 
 def _check(tokenizer: Tokenizer, messages: Sequence[Message]) -> None:
-    for i, message in enumerate(messages):
-        if message["role"] not in ROLES:
-            raise UserError(f"message {i + 1}: role {message['role']!r}; use {', '.join(ROLES)}")
+    check(messages)
     if not tokenizer.ours and tokenizer.chat_template is None:
         raise UserError(
             f"{tokenizer.name} is a base model without a chat template; it completes text (lab generate -p)"
@@ -114,141 +138,28 @@ def _check(tokenizer: Tokenizer, messages: Sequence[Message]) -> None:
 
 
 def _ours(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int], list[float]]:
-    """BOS, then role, content, END for each message; the assistant's contents and ENDs weigh 1."""
-    ids, weights = list(tokenizer.begin), [0.0] * len(tokenizer.begin)
-    for message in messages:
-        said = [*tokenizer.encode(message["content"]), tokenizer.end]
+    """BOS, then role, content, END for each message; the assistant's contents and ENDs weigh 1, but for results."""
+    found = marks(tokenizer)
+    ids, told = list(tokenizer.begin), [0.0] * len(tokenizer.begin)
+    for i, message in enumerate(messages, 1):
+        said = _said(tokenizer, found, message, i)
         ids += [tokenizer.special[f"<|{message['role']}|>"], *said]
-        weights += [0.0, *([float(message["role"] == "assistant")] * len(said))]
-    return ids, weights
+        told += [0.0, *(weights(found, said) if message["role"] == "assistant" else [0.0] * len(said))]
+    return ids, told
 
 
-def _hub(tokenizer: Tokenizer, messages: Sequence[Message], reply: bool = True) -> list[int]:
-    """The template of the model's own folder, up to where a reply begins or, without `reply`, to the end of the last
-    turn; special tokens come out of the template's own text only."""
-    core = tokenizer.core
-    assert isinstance(core, HuggingFace)
-    stand_ins = _stand_ins(core, messages)
-    disguised = [_disguised(core, message, stand_ins) for message in messages]
-    text, bare = _fill(tokenizer, reply, disguised, [_blank(core, message) for message in disguised])
-    parts = _split(core, text)
-    if parts[1::2] != _split(core, bare)[1::2]:
-        raise UserError(
-            f"{tokenizer.name}: its chat template turns what a message says into special tokens; say it in other words"
-        )
-    if not any(char in text for char in stand_ins.values()):
-        # As the model was trained: the whole text at once. A normaliser might find a special that nobody spelt.
-        ids = tokenizer.encode_template(text)
-        if [i for i in ids if i in core.special_ids] == [core.special[part] for part in parts[1::2]]:
-            return ids
-    names = {char: name for name, char in stand_ins.items()}
-    return _encode(tokenizer, ["".join(names.get(char, char) for char in part) for part in parts[::2]], parts[1::2])
-
-
-def _encode(tokenizer: Tokenizer, plain: Sequence[str], specials: Sequence[str]) -> list[int]:
-    """Ids of text, special token, text, ..., text; the texts themselves yield no special."""
-    runs = tokenizer.encode_batch(plain)
-    marks = [[tokenizer.special[name]] for name in specials] + [[]]
-    return [i for run, mark in zip(runs, marks, strict=True) for i in (*run, *mark)]
-
-
-def _said(tokenizer: Tokenizer, content: str, before: Sequence[int]) -> list[int]:
-    """Ids of a reply where `before` has asked for it. Tokens that show as text (<think>) mean themselves; where the
-    prompt has opened a thought already, the reply does not open it again."""
-    core = tokenizer.core
-    opened = tokenizer.decode(before[-8:], specials=True)
-    content = next((content.removeprefix(t) for t in ("<think>\n", "<think>") if opened.endswith(t)), content)
-    names = sorted((name for name, i in core.special.items() if i not in core.hidden), key=len, reverse=True)
-    parts = re.split("(" + "|".join(map(re.escape, names)) + ")", content) if names else [content]
-    return _encode(tokenizer, parts[::2], parts[1::2])
-
-
-def _stand_ins(core: HuggingFace, messages: Sequence[Message]) -> dict[str, str]:
-    """For each special token that a message spells, a character that no message holds."""
-    said = "".join(message["content"] for message in messages)
-    free = (chr(code) for code in range(0xF0000, 0x10FFFE) if chr(code) not in said)
-    return {name: next(free) for name in sorted(core.special, key=len, reverse=True) if name in said}
-
-
-def _disguised(core: HuggingFace, message: Message, stand_ins: dict[str, str]) -> Message:
-    """The message with stand-ins. In a model's own reply tokens that show as text (<think>) stay what they are, so that
-    a template can find the thoughts it drops."""
-    content = message["content"]
-    for name, char in stand_ins.items():
-        if message["role"] != "assistant" or core.special[name] in core.hidden:
-            content = content.replace(name, char)
-    return {"role": message["role"], "content": content}
-
-
-def _blank(core: HuggingFace, message: Message) -> Message:
-    """The message as long, with the same white space and special tokens, and nothing else of which one could be made."""
-    parts = _cut(core, message["content"])
-    parts[::2] = [re.sub(r"\S", BLANK, part) for part in parts[::2]]
-    return {"role": message["role"], "content": "".join(parts)}
-
-
-def _cut(core: HuggingFace, text: str) -> list[str]:
-    """Text, special token, text, ..., special token, text."""
-    names = sorted(core.special, key=len, reverse=True)
-    return re.split("(" + "|".join(map(re.escape, names)) + ")", text) if names else [text]
-
-
-def _split(core: HuggingFace, text: str) -> list[str]:
-    """`_cut`, without the white space that a token swallows."""
-    parts = _cut(core, text)
-    for i in range(1, len(parts), 2):
-        left, right = core.strips.get(parts[i], (False, False))
-        parts[i - 1] = parts[i - 1].rstrip() if left else parts[i - 1]
-        parts[i + 1] = parts[i + 1].lstrip() if right else parts[i + 1]
-    return parts
-
-
-def _fill(tokenizer: Tokenizer, reply: bool, *talks: Sequence[Message]) -> list[str]:
-    """The template's text for each talk; with `reply`, up to where the next one begins."""
-    given = {"tools": None, "documents": None, "add_generation_prompt": reply, **dict(_names(tokenizer))}
-    try:
-        fill = _template(tokenizer.chat_template or "")
-        return [fill(messages=[dict(m) for m in messages], **given) for messages in talks]
-    except Exception as error:  # a template can raise anything
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{tokenizer.name}: its chat template refuses these messages: {reason}") from error
-
-
-@functools.lru_cache(8)
-def _template(text: str) -> Callable[..., str]:
-    """A template, compiled (Qwen3's takes 10 ms) in the environment of transformers (trim_blocks, lstrip_blocks, loop
-    controls, `raise_exception`, `strftime_now`, `tojson`, `{% generation %}`), sandboxed: it is foreign code."""
-    from jinja2 import TemplateError, nodes  # 60 ms: only for hub templates
-    from jinja2.ext import Extension
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(Extension):
-        """{% generation %} marks what an assistant said, for training; here it shows its content."""
-
-        tags = {"generation"}  # noqa: RUF012
-
-        def parse(self, parser: Any) -> Any:
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            return nodes.Scope(body).set_lineno(line)
-
-    def refuse(reason: str) -> None:
-        raise TemplateError(reason)
-
-    def to_json(value: Any, ensure_ascii: bool = False, **more: Any) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, **more)
-
-    env = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
-    )
-    env.globals.update(raise_exception=refuse, strftime_now=lambda form: datetime.datetime.now().strftime(form))
-    env.filters["tojson"] = to_json
-    return env.from_string(text).render
-
-
-def _names(tokenizer: Tokenizer) -> Iterator[tuple[str, str]]:
-    """The names of special tokens that a template may use."""
-    yield "bos_token", tokenizer.piece(tokenizer.bos) if tokenizer.bos is not None else ""
-    yield "eos_token", tokenizer.piece(tokenizer.end) if tokenizer.ends else ""
-    if tokenizer.pad is not None:
-        yield "pad_token", tokenizer.piece(tokenizer.pad)
+def _said(tokenizer: Tokenizer, found: Marks, message: Message, i: int) -> list[int]:
+    """Ids of a message up to its END, which ends a result that is not closed as well."""
+    if sampled := message.get("ids"):
+        if message["role"] != "assistant" or not all(0 <= id < tokenizer.vocab_size for id in sampled):
+            raise UserError(f"message {i}: its ids are not of {tokenizer.name}'s vocabulary; leave them out")
+        over = next((at for at, id in enumerate(sampled) if id in tokenizer.ends), len(sampled))
+        return [*sampled[:over], tokenizer.end]
+    ids: list[int] = []
+    for part in canonical(message):
+        pair = found.of(part)
+        if pair is None and part["type"] != "text":
+            raise UserError(f"message {i}: a call of {part['tool'][:40]!r}; tools are {', '.join(TOOLS)}")
+        text = tokenizer.encode(written(found, part))
+        ids += text if pair is None else [pair[0], *text, pair[1]]
+    return [*ids, tokenizer.end]

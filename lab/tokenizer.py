@@ -8,6 +8,7 @@ where a text does spell one ("<|end|>"), they yield the special's id and we do n
 
 import codecs
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from lab.vocabulary import (
     text_from_bytes,
     train_model,
     unescape,
+    unused,
 )
 
 __all__ = ["Stream", "Tokenizer", "text_from_bytes"]
@@ -68,7 +70,9 @@ class Tokenizer:
     """Ids, text and special tokens of one vocabulary: `Tokenizer.load(folder)` or `Tokenizer.train(texts, size)`.
 
     `special` maps names of special tokens to ids; an id in `ends` ends a text or turn; `bos` opens a text where
-    `adds_bos`. `fingerprint` is a hash of all that decides ids: fit as the key of a cache of encoded text.
+    `adds_bos`. `marks` names tokens that were given a use (think, search, code, result): what opens it, what closes it.
+    `chat_template` may be set, and is then saved. `fingerprint` is a hash of all that decides a text's ids: fit as the
+    key of a cache of encoded text.
     """
 
     def __init__(
@@ -81,8 +85,10 @@ class Tokenizer:
         pad: int | None = None,
         chat_template: str | None = None,
         files: dict[str, bytes] | None = None,
+        marks: dict[str, tuple[str, str]] | None = None,
     ) -> None:
         self.core, self.name, self.chat_template = core, name, chat_template
+        self._template, self.marks = chat_template, marks or {}
         self.vocab_size, self.special = len(core.table), dict(core.special)
         self.bos, self.pad = bos, pad
         self.ends, self._ends, self._files = frozenset(ends), list(ends), files or {}
@@ -138,7 +144,7 @@ class Tokenizer:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name, data in (self._files or self.core.files()).items():
+            for name, data in self.files().items():
                 beside = folder / f".{name}.{os.getpid()}"
                 try:
                     beside.write_bytes(data)
@@ -149,6 +155,49 @@ class Tokenizer:
             raise UserError(
                 f"{folder}: cannot save the tokenizer ({e.strerror}); mend: free space or name another"
             ) from e
+
+    def files(self) -> dict[str, bytes]:
+        """What `save` writes, by name."""
+        files = dict(self._files or self.core.files())
+        if self.chat_template is not None and (self.ours or self.chat_template != self._template):
+            files["chat_template.jinja"] = self.chat_template.encode()
+        if self.marks:
+            config = json.loads(files.get("tokenizer_config.json", b"{}"))
+            config["lab_marks"] = {name: list(pair) for name, pair in self.marks.items()}
+            files["tokenizer_config.json"] = (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()
+        return files
+
+    @property
+    def reserved(self) -> bool:
+        """Whether tokens of a hub vocabulary were given a use, so that their embeddings have yet to be learnt."""
+        return bool(self.marks)
+
+    def reserve(self) -> bool:
+        """Give unused special tokens of a hub vocabulary to the thoughts, calls and results it has no tokens for; `save`
+        keeps which. False, and nothing is given, where too few are free (`lab import --tool-tokens` adds some)."""
+        missing, free = self.missing(), unused(self.core, self._taken()) if not self.ours else []
+        if len(free) < 2 * len(missing):
+            return False
+        self.mark({name: (free[2 * i], free[2 * i + 1]) for i, name in enumerate(missing)})
+        return True
+
+    def mark(self, pairs: dict[str, tuple[str, str]]) -> None:
+        """Give these special tokens a use, by name; from now on they show nothing in text."""
+        self.marks |= pairs
+        self.core.hidden |= {self.special[name] for pair in pairs.values() for name in pair}
+
+    def missing(self) -> list[str]:
+        """The uses (think, search, code, result) for which this vocabulary has no tokens."""
+        from lab.marks import NAMES, marks  # it imports this module
+
+        found = marks(self)
+        return [name for name in NAMES if getattr(found, name) is None]
+
+    def _taken(self) -> set[int]:
+        """Ids of specials that have a use already."""
+        known = [self.bos, self.pad, *self.ends, *(self.special[name] for pair in self.marks.values() for name in pair)]
+        inside = [i for name, i in self.special.items() if name in (self.chat_template or "")]
+        return {i for i in (*known, *inside) if i is not None}
 
     @property
     def ours(self) -> bool:
@@ -259,7 +308,25 @@ def _settings(source: str, core: HuggingFace, files: dict[str, bytes], jinja: st
         template = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}.get("default")
     if template is not None and not isinstance(template, str):
         raise UserError(f"{source}/tokenizer_config.json: chat_template is no text; mend: copy the file again")
+    marks = _marks(own.get("lab_marks"), core, f"{source}/tokenizer_config.json")
     kept = {"tokenizer.json": core.data} | {name: files[name] for name in names[:1] if name in files}
     if jinja is not None:
         kept["chat_template.jinja"] = jinja.encode()
-    return {"bos": bos, "ends": list(dict.fromkeys(ends)), "pad": pad, "chat_template": template, "files": kept}
+    said = {"bos": bos, "ends": list(dict.fromkeys(ends)), "pad": pad, "chat_template": template, "files": kept}
+    return said | {"marks": marks}
+
+
+def _marks(given: Any, core: HuggingFace, source: str) -> dict[str, tuple[str, str]]:
+    """The pairs of "lab_marks", whose tokens show nothing in text."""
+    if given is None:
+        return {}
+    pairs = given.items() if isinstance(given, dict) else [("", None)]
+    for name, pair in pairs:
+        if (
+            not isinstance(pair, list)
+            or len(pair) != 2
+            or any(not isinstance(t, str) or t not in core.special for t in pair)
+        ):
+            raise UserError(f"{source}: lab_marks {name!r}: give two special tokens of this vocabulary")
+    core.hidden |= {core.special[token] for pair in given.values() for token in pair}
+    return {name: (pair[0], pair[1]) for name, pair in given.items()}

@@ -24,6 +24,17 @@ SPECIALS = (
     *(f"<|{slash}{name}|>" for name in ("think", "search", "code", "result") for slash in ("", "/")),
     *(f"<|spare_{i}|>" for i in range(16)),
 )
+# Specials that hub vocabularies keep for later use, and some that a chat has no use for: those of SmolLM's code files and
+# of Qwen's pictures. In this order.
+SPARE = re.compile(
+    r"[<>\[|]+(reserved|unused|spare|placeholder|dummy|extra(_id)?|SPECIAL|control|pad)[\w▁-]*_?\d+[|\]><]+", re.I
+)
+UNUSED = (
+    "<jupyter_code>", "<jupyter_output>", "<jupyter_start>", "<jupyter_text>", "<jupyter_script>", "<empty_output>",
+    "<issue_start>", "<issue_closed>", "<issue_comment>", "<gh_stars>", "<repo_name>", "<reponame>", "<file_sep>", "<filename>",
+    "<|quad_start|>", "<|quad_end|>", "<|box_start|>", "<|box_end|>", "<|object_ref_start|>", "<|object_ref_end|>",
+    "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
+)  # fmt: skip
 FIRST_LEARNED = 1 + 256  # below: UNK and the bytes <0x00>..<0xFF>
 
 # sentencepiece writes a space as U+2581, so a real U+2581 would come back as a space. We write it as U+E000 "1", and
@@ -130,6 +141,7 @@ class Ours:
     """A sentencepiece BPE model and the special ids above it. Raises UserError when `model` is not one of ours."""
 
     escapes, strip_first = True, False
+    hidden: frozenset[int]
 
     def __init__(self, model: bytes, source: str) -> None:
         if not is_ours(model):
@@ -220,6 +232,13 @@ def _byte_of() -> dict[str, int]:
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [b for b in range(256) if b not in printable]
     return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
+
+
+def unused(core: "Ours | HuggingFace", taken: set[int]) -> list[str]:
+    """Names of special tokens that nothing uses, the likeliest spares first; none of `taken`."""
+    spare = sorted((i, name) for name, i in core.special.items() if SPARE.fullmatch(name))
+    names = [*(name for _, name in spare), *(name for name in UNUSED if name in core.special)]
+    return [name for name in names if core.special[name] not in taken]
 
 
 BYTE_OF = _byte_of()

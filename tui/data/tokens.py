@@ -164,15 +164,15 @@ def cut(book: Book, text: str) -> Cut:
 
 def messages(text: str) -> list[Message]:
     """`user: Hello` begins a turn, lines without a role go on with it; text before the first role is the user's."""
-    turns: list[Message] = []
+    turns: list[tuple[str, list[str]]] = []
     for line in text.split("\n"):
         if found := TURN.match(line):
-            turns.append({"role": found[1], "content": line[found.end() :]})
+            turns.append((found[1], [line[found.end() :]]))
         elif turns:
-            turns[-1]["content"] += "\n" + line
+            turns[-1][1].append(line)
         elif line:
-            turns.append({"role": "user", "content": line})
-    return [{"role": turn["role"], "content": turn["content"].rstrip("\n")} for turn in turns]
+            turns.append(("user", [line]))
+    return [{"role": role, "content": "\n".join(lines).rstrip("\n")} for role, lines in turns]
 
 
 def cut_talk(book: Book, text: str) -> Cut:
