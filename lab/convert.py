@@ -10,8 +10,9 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from lab import dequantise, device, gguf, hub, weights
+from lab import dequantise, device, gguf, hub, lora, weights
 from lab.errors import UserError
+from lab.model import Transformer
 from lab.runs import read_json
 
 # What a model folder holds besides its weights.
@@ -76,7 +77,8 @@ def _sweep(target: Path) -> None:
 
 def write(model: str, folder: Path, dtype: str | None = None) -> None:
     """Write the model (anything that `lab.weights.load` takes) into `folder` as config, tokenizer and one safetensors
-    file. `dtype` casts the weights; without it they stay as they are, and block types of a GGUF become bfloat16."""
+    file, adapters merged. `dtype` casts the weights; without it they stay as they are, and block types of a GGUF become
+    bfloat16."""
     path = hub.find_gguf(model)
     if path is not None:
         header = gguf.read(path)
@@ -85,8 +87,11 @@ def write(model: str, folder: Path, dtype: str | None = None) -> None:
         loaded = weights.load_gguf(header, into)
         weights.save(folder, loaded.network, loaded.tokenizer, weights.DTYPES[into])
         return
-    weights.load(model, lazy=True)  # all checks, nothing read
     source, inside = hub.locate(model)
+    if weights.is_adapter(source):
+        _write_merged(model, source, folder, dtype)
+        return
+    weights.load(model, lazy=True)  # all checks, nothing read
     arrays = weights.read_all(inside)
     config = weights.read_config(source)
     if dtype:
@@ -98,6 +103,26 @@ def write(model: str, folder: Path, dtype: str | None = None) -> None:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
     weights.write_json(folder / "config.json", config)
+    weights.save_arrays(folder / "model.safetensors", arrays)
+
+
+def _write_merged(model: str, source: Path, folder: Path, dtype: str | None) -> None:
+    """The base of the adapters in `source` with these added in, in float32, before anything is rounded."""
+    loaded = weights.load(model, "float32")
+    network, config = loaded.network, dict(loaded.config)
+    lora.merge(network)
+    into = dtype or str(config.get("torch_dtype") or config.get("dtype"))
+    want = weights.DTYPES.get(into, mx.float32)
+    if isinstance(network, Transformer):
+        weights.save_config(folder, network, loaded.tokenizer, want)
+    else:
+        config = {k: v for k, v in config.items() if k not in ("quantization", "quantization_config", "dtype")}
+        config["torch_dtype"] = str(want).removeprefix("mlx.core.")
+        weights.save_tokenizer(folder, loaded.tokenizer)
+        weights.write_json(folder / "config.json", config)
+    arrays = dict(device.flat(network.parameters()))
+    for name in [k for k, v in arrays.items() if mx.issubdtype(v.dtype, mx.floating)]:
+        arrays[name] = dequantise.cast(arrays[name], want, f"{model}: {name}")
     weights.save_arrays(folder / "model.safetensors", arrays)
 
 

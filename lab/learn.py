@@ -16,7 +16,7 @@ import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_map, tree_unflatten
 
-from lab import device
+from lab import device, lora
 from lab.errors import UserError
 from lab.loss import Batch, Loss
 
@@ -69,7 +69,7 @@ def _is_embedding(path: str, value: mx.array) -> bool:
 
 
 class Learner:
-    """Trains `model` in place: `step` takes micro-batches and a loss that returns (sum, weight)."""
+    """Trains what is not frozen of `model`, in place: `step` takes micro-batches and a loss that returns (sum, weight)."""
 
     def __init__(
         self,
@@ -132,10 +132,14 @@ class Learner:
         return Stats(mean, size, rate, tokens)
 
     def save(self, folder: Path) -> None:
-        """Weights as they are computed with, and all that the optimiser remembers."""
+        """What is trained, as it is computed with (of a model with adapters these alone), and all that the optimiser
+        remembers."""
         from lab.weights import save_arrays
 
-        save_arrays(folder / "model.safetensors", dict(device.flat(self.model.parameters())))
+        if adapters := lora.arrays(self.model):
+            save_arrays(folder / "adapters.safetensors", adapters)
+        else:
+            save_arrays(folder / "model.safetensors", dict(device.flat(self.model.parameters())))
         state = {"optimizer": self.optimizer.state} | ({"master": self.master} if self.master else {})
         save_arrays(folder / "optimizer.safetensors", dict(device.flat(state)))
 
@@ -143,7 +147,11 @@ class Learner:
         """Continue from what `save` wrote."""
         from lab.weights import load_arrays
 
-        self.model.load_weights(list(load_arrays(folder / "model.safetensors").items()))
+        if lora.adapters(self.model):
+            path = folder / "adapters.safetensors"
+            lora.fill(self.model, load_arrays(path), path)
+        else:
+            self.model.load_weights(list(load_arrays(folder / "model.safetensors").items()))
         state: Any = tree_unflatten(list(load_arrays(folder / "optimizer.safetensors").items()))
         self.optimizer.state = state["optimizer"]
         if self.master is not None:

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def everything() -> list[Found]:
 
 def _weights() -> Iterator[Found]:
     for info in runs.runs():
-        if any(info.folder.glob("model*.safetensors")):
+        if any(info.folder.glob("model*.safetensors")) or (info.folder / "adapters.safetensors").exists():
             yield folder(info.folder, info.name, "weights", info.name)
 
 
@@ -135,10 +135,12 @@ def one_file(path: Path, name: str, place: str, model: str) -> Found:
 
 
 def folder(path: Path, name: str, place: str, model: str) -> Found:
-    """A model folder, by config.json and the headers of its weights."""
+    """A model folder, by config.json and the headers of its weights; or one of adapters, and its base."""
     size = 0
     try:
         size = sum(f.stat().st_size for f in path.glob("*") if f.is_file())
+        if (path / "adapter_config.json").is_file() and not (path / "config.json").exists():
+            return replace(adapters(path, name, place, model), size=size)
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         if not isinstance(config, dict) or "model_type" not in config:
             raise UserError(f"{path}/config.json: no model_type in it")
@@ -155,6 +157,42 @@ def folder(path: Path, name: str, place: str, model: str) -> Found:
         return Found(name, place, model, size, str(config["model_type"]), count, _chats(path), stored)
     except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Found(name, place, model, size, broken=_line(error))
+
+
+def adapters(path: Path, name: str, place: str, model: str) -> Found:
+    """A folder of adapters, such as 'llama, 135M, chat, LoRA 8 on pocket-base'. A base on the hub that was never fetched
+    leaves its kind unknown. UserError, OSError or what a broken adapter_config.json gives."""
+    told = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+    base, rank = str(told["model"]), int(told["lora_parameters"]["rank"])
+    file = path / "adapters.safetensors"
+    want, have = hub.expected_size(file), file.stat().st_size
+    if want != have:
+        raise UserError(f"{file}: {have} bytes, its header asks for {want}; copy it again")
+    under = _base(path, base)
+    if under.broken:
+        raise UserError(f"its base {base} does not open: {under.broken}")
+    stored = f"LoRA {rank} on {under.name}"
+    count = under.parameters + _weigh([file], {})[0] if under.parameters else 0
+    return Found(name, place, model, 0, under.architecture, count, _chats(path) or under.chat, stored)
+
+
+def _base(path: Path, base: str) -> Found:
+    """The model that the adapters in `path` are for, looked for as `lab.weights.base_of` does, but only on this computer."""
+    beside = path.resolve().parent / base.partition("@")[0]
+    if runs.NAME.fullmatch(beside.name) and beside.is_dir() and beside != path.resolve():
+        return folder(beside, base, "", base)
+    if expand(base).is_file():
+        return one_file(expand(base), expand(base).name, "", base)
+    try:
+        place = runs.find(base)[0]
+        if place.resolve() == path.resolve():
+            raise UserError("that is this very folder")
+        return folder(place, place.name, "", base)
+    except UserError as error:
+        for found in _hub():
+            if base in (found.model, found.name):
+                return found
+        return Found(base, "", base, 0, broken="" if hub.is_id(base) else _line(error))
 
 
 def _chats(path: Path) -> bool:

@@ -372,13 +372,14 @@ class Run:
                 shutil.rmtree(gone)
 
     def _publish(self, checkpoint: Path) -> None:
-        """The root's weights are a copy of the newest checkpoint's, so that the run folder opens as a model."""
-        beside = self.folder / ".model.tmp.safetensors"
+        """The root's weights or adapters are a copy of the newest checkpoint's, so that the run folder opens as a model."""
+        name = "adapters" if (checkpoint / "adapters.safetensors").exists() else "model"
+        beside = self.folder / f".{name}.tmp.safetensors"
         try:
-            shutil.copyfile(checkpoint / "model.safetensors", beside)
+            shutil.copyfile(checkpoint / f"{name}.safetensors", beside)
             with open(beside, "rb") as file:
                 os.fsync(file.fileno())
-            os.replace(beside, self.folder / "model.safetensors")
+            os.replace(beside, self.folder / f"{name}.safetensors")
             write_atomic(self.folder / "last", f"{checkpoint.name}\n")
         except OSError as error:
             raise UserError(f"{self.folder}: copying the weights failed ({error.strerror}); free some space") from error

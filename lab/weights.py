@@ -12,11 +12,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from lab import device, gguf, gguf_tokenizer, hub
+from lab import device, gguf, gguf_tokenizer, hub, lora
 from lab.errors import UserError
 from lab.hub import expected_size, find_gguf
 from lab.model import Shape, Transformer
-from lab.runs import write_atomic
+from lab.runs import NAME, read_json, write_atomic
 from lab.tokenizer import Tokenizer
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
@@ -111,6 +111,11 @@ def save_config(folder: Path, network: Transformer, tokenizer: Tokenizer, dtype:
     folder.mkdir(parents=True, exist_ok=True)
     dtype = dtype or network.model.norm.weight.dtype
     write_json(folder / "config.json", config_of(network.shape, tokenizer, dtype))
+    save_tokenizer(folder, tokenizer)
+
+
+def save_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
+    """What turns text into ids, and which ids end a turn: all that a folder of adapters needs beside them."""
     eos = sorted(tokenizer.ends)
     write_json(folder / "generation_config.json", _ids(tokenizer, eos[0] if len(eos) == 1 else eos))
     tokenizer.save(folder)
@@ -176,17 +181,20 @@ def shape_from(config: dict[str, Any]) -> Shape | None:
 
 def load(model: str | Path, dtype: str | None = None, lazy: bool = False) -> Model:
     """Open a model: a folder, a run, one checkpoint of a run (`run@400`), a hub id (`owner/name`, `owner/name@revision`;
-    downloaded once), or a GGUF file (also one on the hub, `owner/name/file.gguf`).
+    downloaded once), or a GGUF file (also one on the hub, `owner/name/file.gguf`). Of a folder with adapters the base is
+    opened and the adapters attached.
 
     Weights are cast to `dtype`, by default to what this device computes best in; those of a quantised folder stay
     packed on an accelerator and are unpacked on the CPU. Raises UserError for what is no model, a cut file, weights
     that do not fit the config, or a tokenizer that does not fit the model. `lazy` checks all that but leaves the
-    weights of a folder unread and in the type they are stored in.
+    weights of a folder (without adapters) unread and in the type they are stored in.
     """
     name = str(model)
     if (path := find_gguf(name)) is not None:
         return load_gguf(gguf.read(path), dtype)
     folder, weights = hub.locate(name)
+    if is_adapter(folder):
+        return _load_adapted(name, folder, weights, dtype)
     config = read_config(folder)
     tokenizer = Tokenizer.load(folder)
     tokenizer.name = name = name if hub.is_id(name) else folder.resolve().name
@@ -210,6 +218,51 @@ def load(model: str | Path, dtype: str | None = None, lazy: bool = False) -> Mod
     if not lazy:
         _settle(network, dtype)
     return Model(network, tokenizer, config, context, folder, name)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds adapters, in mlx-lm's form, and no model of its own."""
+    return (folder / "adapter_config.json").is_file() and not (folder / "config.json").exists()
+
+
+def base_of(folder: Path) -> str:
+    """What the adapters in a folder are for, as `load` takes it: the "model" of adapter_config.json. A run of that name
+    beside the folder goes first: two runs that were moved together still belong together. UserError when it is not here.
+    """
+    path = folder / "adapter_config.json"
+    base = read_json(path).get("model")
+    if not isinstance(base, str) or not base:
+        raise UserError(f'{path}: names no base; mend: add "model", a folder, a run or a hub id')
+    beside = folder.resolve().parent / base.partition("@")[0]
+    named = str(beside.parent / base) if NAME.fullmatch(beside.name) and beside.is_dir() else base
+    try:
+        if hub.find_gguf(named) is None and hub.locate(named)[0].resolve() == folder.resolve():
+            raise UserError("that is this very folder")
+    except UserError as error:
+        raise UserError(
+            f'{folder}: its base {base} is not here; mend: put it back, or give its place as "model" in {path.name} ({error})'
+        ) from error
+    return named
+
+
+def _load_adapted(name: str, folder: Path, weights: Path, dtype: str | None) -> Model:
+    """The base of the adapters in `folder` with those of `weights` (the folder or a checkpoint in it) attached. The base
+    may have adapters of its own; these are merged. The tokenizer is the folder's, where it has one."""
+    path = folder / "adapter_config.json"
+    adapter = lora.described(read_json(path), path)
+    model = load(base_of(folder), dtype)
+    if any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
+        model.tokenizer = Tokenizer.load(folder)
+        told = (model.config.get("text_config") or {}) | model.config
+        _belong(folder, model.tokenizer, int(told.get("vocab_size") or 0))
+    lora.attach(model.network, **adapter)
+    arrays = weights / "adapters.safetensors"
+    lora.fill(model.network, load_arrays(arrays), arrays)
+    model.network.eval()
+    mx.eval(model.network.parameters())
+    model.folder = folder
+    model.name = model.tokenizer.name = name if hub.is_id(name) else folder.resolve().name
+    return model
 
 
 def load_gguf(header: gguf.Header, dtype: str | None) -> Model:

@@ -8,11 +8,12 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from lab import device
+from lab import device, lora
 from lab.errors import UserError
 from lab.learn import Diverged, Learner, Schedule
 from lab.loss import Batch, nll
 from lab.model import Shape, Transformer
+from lab.weights import load_arrays
 
 
 def windows(vocab: int, rows: int = 4, length: int = 17, seed: int = 0) -> np.ndarray:
@@ -110,6 +111,31 @@ def test_half_precision_keeps_full_precision_masters(tiny, tmp_path: Path) -> No
     again = Learner(tiny, Schedule(1e-5, 1000), "adamw")
     again.load(tmp_path)
     assert mx.array_equal(again.master["model"]["norm"]["weight"], learner.master["model"]["norm"]["weight"])
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
+def test_of_adapters_only_these_are_saved_and_they_go_on_bit_for_bit(tiny, tmp_path: Path, dtype: mx.Dtype) -> None:
+    """They are float32 beside weights of any type, so no second copy of them is kept."""
+    tiny.set_dtype(dtype)
+    schedule, vocab = Schedule(0.01, 20, warmup=2), tiny.shape.vocab_size
+    lora.attach(tiny, rank=4)
+    learner = Learner(tiny, schedule, "adamw")
+    assert learner.master is None
+    for i in range(6):
+        if i == 3:
+            learner.save(tmp_path)
+            then = load_arrays(tmp_path / "adapters.safetensors")
+        learner.step(i + 1, [Batch(windows(vocab, seed=i))], nll)
+    assert {f.name for f in tmp_path.glob("*.*")} == {"adapters.safetensors", "optimizer.safetensors"}
+    want = {k: mx.array(v) for k, v in lora.arrays(tiny).items()}
+    assert then.keys() == want.keys()
+    assert all(v.dtype == mx.float32 and not mx.array_equal(v, then[k]) for k, v in want.items())
+    again = Learner(tiny, schedule, "adamw")
+    again.load(tmp_path)
+    assert all(mx.array_equal(v, then[k]) for k, v in lora.arrays(tiny).items())
+    for i in range(3, 6):
+        again.step(i + 1, [Batch(windows(vocab, seed=i))], nll)
+    assert all(mx.array_equal(v, want[k]) for k, v in lora.arrays(tiny).items())
 
 
 def test_a_gradient_that_is_no_number_stops_before_the_update(tiny) -> None:
