@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
 from lab import cpu, device
+from lab.samples import Batch
 
+__all__ = ["Batch", "Loss", "bits_per_byte", "cross_entropy", "nll"]
 LOG2E = 1.4426950408889634
 
 
@@ -19,13 +21,6 @@ def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
     if cpu.serves(logits):
         return cpu.nll(logits, targets)
     return nn.losses.cross_entropy(logits, targets, reduction="none")
-
-
-class Batch(NamedTuple):
-    """Rows of ids int32 [B, T]; weight float32 [B, T] of each id as a target (0 = not trained), None = all ones."""
-
-    ids: np.ndarray
-    weight: np.ndarray | None = None
 
 
 Loss = Callable[[Any, Batch], tuple[mx.array, mx.array]]

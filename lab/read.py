@@ -41,6 +41,7 @@ class Document(NamedTuple):
     file: Path
     number: int  # from 1: the line of a jsonl, the row of a parquet, the count in a text
     done: int  # bytes of the file (as it lies on disk) read so far
+    title: str = ""  # what its row holds beside the text
 
 
 def missing(what: str) -> UserError:
@@ -243,7 +244,55 @@ def _rows(path: Path, column: str) -> Iterator[Document]:
                 code = f"U+{ord(half[0]):04X}"
                 raise UserError(f"{path}:{number}: character {half.start()} is half of a pair ({code}); remove it")
             if value.strip():
-                yield Document(value, path, number, raw.tell())
+                yield Document(value, path, number, raw.tell(), _title(row.get("title")))
+
+
+def _title(value: Any) -> str:
+    """A title on one line; nothing where there is none, or half a character in it."""
+    return " ".join(value.split()) if isinstance(value, str) and not SURROGATE.search(value) else ""
+
+
+def objects(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line or row, from 1; its value) of a .jsonl or .parquet, packed or not: whole rows, for those that look into them.
+    A line that is no JSON comes as the ValueError that says so: whoever asks decides whether one bad row spoils a set."""
+    try:
+        if suffix(path) in TABLES:
+            yield from _table_rows(path)
+            return
+        if suffix(path) not in ROWS:
+            raise UserError(f"{path}: conversations come as .jsonl or .parquet, plain or packed")
+        offset = 0
+        with _open(path) as (file, _):
+            for number, line in enumerate(file, 1):
+                text = _decode(line, path, offset).strip()
+                offset += len(line)
+                if not text:
+                    continue
+                try:
+                    yield number, json.loads(text)
+                except (ValueError, RecursionError) as error:
+                    yield number, ValueError(f"broken JSON ({error})")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: broken packed file ({error}); copy or download it again") from error
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+
+
+def _table_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise missing(f"{path}: reading .parquet") from error
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1000):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (UnicodeDecodeError, pyarrow.ArrowException) as error:
+        raise UserError(f"{path}: broken parquet file ({error}); copy or download it again") from error
 
 
 def _table(path: Path, column: str) -> Iterator[Document]:
@@ -259,15 +308,18 @@ def _table(path: Path, column: str) -> Iterator[Document]:
             if column not in names:
                 have = f'no column "{column}" (it has: {", ".join(names)})'
                 raise UserError(f"{path}: {have}; name the one that holds text with --text-column")
-            for batch in file.iter_batches(batch_size=1000, columns=[column]):  # never a whole row group in memory
-                for value in batch.column(0).to_pylist():
+            wanted = [column, *(["title"] if "title" in names and column != "title" else [])]
+            for batch in file.iter_batches(batch_size=1000, columns=wanted):  # never a whole row group in memory
+                for row in batch.to_pylist():
                     number += 1
+                    value = row[column]
                     text = _contents(value)
                     if text is None and value is not None:
                         mend = "name a column of strings with --text-column"
                         raise UserError(f'{path}: row {number}: "{column}" is {type(value).__name__}; {mend}')
                     if text and text.strip():
-                        yield Document(text, path, number, size * number // max(1, file.metadata.num_rows))
+                        done = size * number // max(1, file.metadata.num_rows)
+                        yield Document(text, path, number, done, _title(row.get("title")))
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: text after row {number} is not UTF-8 ({error.reason}); write the file again"
