@@ -15,6 +15,13 @@ from typing import Any
 # name -> (module, one line). A recipe has run(config, record) and leaves a run folder; a command has run(config) -> exit code.
 RECIPES = {
     "pretrain": ("recipes.pretrain", "train a transformer from scratch: on the pocket world, or on your own text"),
+    "sft": ("recipes.sft", "conversations turn a base model into an assistant: yours, the hub's, the pocket world's"),
+    "interrogate": (
+        "recipes.interrogate",
+        'ask a model what it knows, and teach it to say "I do not know" to the rest',
+    ),
+    "search": ("recipes.search", "teach a model to look up what it does not know"),
+    "code": ("recipes.code", "teach a model to compute with Python: letters, sums, decimals"),
     "probes": ("recipes.probes", "see what a base model is: recital, few-shot, calibration, and four more probes"),
 }
 COMMANDS = {
@@ -33,6 +40,10 @@ COMMANDS = {
     "import": ("recipes.commands.import_model", "bring in a model from the hub, a GGUF file or a folder"),
     "export": ("recipes.commands.export", "write a model for other programs, quantised if you like"),
     "tui": ("recipes.commands.tui", "the window: live curves, chat, tokens (so does `lab` alone)"),
+    "probe-knowledge": (
+        "recipes.commands.probe_knowledge",
+        'is there a "don\'t know" neuron? known names against never-seen ones',
+    ),
     "doctor": ("recipes.commands.doctor", "look at this machine: speed, memory, what to mend; check its numbers"),
 }
 

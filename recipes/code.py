@@ -1,0 +1,122 @@
+"""A model learns to compute with Python instead of by head: counting letters, sums of any size, decimals, word problems.
+
+It sees tokens, not letters, and one pass through its layers holds little arithmetic: so it writes one line of code, a
+sandbox runs it (pydantic-monty, no files, no network, a second of time), and the result enters as forced tokens. Errors
+come back as results too, and are answered.
+
+Expected, pocket preset: see EXPECTED below.
+
+Examples:
+  lab code                                      pocket-search learns to compute
+  lab chat --model code-1 --code --search weights/code-1/pocket.db
+  lab code --model smollm2.gguf --iters 60      a real model
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from lab import chat, talks
+from lab.calls import Toolbox
+from lab.chat import Message
+from lab.run import Run
+from lab.tools import Python
+from lab.weights import Model
+from recipes import lessons, pocket, search, tuning
+from recipes.lessons import exam, letters, lookup, talk
+from recipes.pocket.arithmetic import compute
+from recipes.tuning import CHARTS, Tuning
+
+__all__ = ["CHARTS", "Config", "check", "run"]
+ITERS = 150
+COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.5, 0.15, 0.15, 0.2  # shares of the lessons
+PROMPTS = ("How many times does the letter r occur in strawberry?", "Which number is larger, 9.11 or 9.9?",
+           "What is 4821 minus 377?", "What is the capital of France?")  # fmt: skip
+check = tuning.check
+
+
+@dataclass(frozen=True)
+class Config(Tuning):
+    model: str = "pocket-search"
+    """What learns to compute: a run, a folder, a hub id or a GGUF file that can chat."""
+    labels: str | None = None
+    """A knowledge.jsonl of lab interrogate: what it calls known is still answered straight (that of --model)."""
+
+
+def run(config: Config, record: Run) -> None:
+    """Questions -> code, what it gives, and the answer; scored on words, sums and pairs that no training holds."""
+    model = tuning.open_model(config, tools=True)
+    known = search.straight(config.labels, model, needed=False)
+    with Python() as tool:
+        error = tool("1 / 0")
+        mixed: list[tuple[float, lessons.Lesson]] = [(COMPUTING * share, lesson) for share, lesson in computing(error)]
+        if known:  # else it never learnt to search either
+            mixed += [(SEARCHING, lookup.lesson), (STRAIGHT, lambda r: r.choice(known))]
+        mixed += [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
+        school = talks.endless(
+            "code" + json.dumps(known), lessons.mixed("code", mixed), model.tokenizer, tuning.longest(config, model)
+        )
+        prompts = [[Message(role="user", content=said)] for said in PROMPTS]
+        before = {} if record.saved_step >= 0 else by_head(record, model)
+        tuning.tune(
+            config, record, model, school, config.iters or ITERS, prompts,
+            exam=lambda: before | by_code(record, model, tool),
+        )  # fmt: skip
+
+
+def computing(error: str) -> list[tuple[float, lessons.Lesson]]:
+    """What is computed, in shares."""
+    return [
+        (0.35, lambda r: letters.counted(r, "code")),
+        (0.2, lambda r: letters.reasoned(r, "code")),
+        (0.2, letters.computed),
+        (0.2, letters.compared),
+        (0.05, lambda r: letters.failed(r, error)),
+    ]
+
+
+def by_head(record: Run, model: Model) -> dict[str, float]:
+    """The same questions before it can compute."""
+    return _told(
+        record, "by head (before)", {name: _share(model, asked, None) for name, asked in exams().items()}, "head"
+    )
+
+
+def by_code(record: Run, model: Model, tool: Python) -> dict[str, float]:
+    """With the sandbox at hand."""
+    with Toolbox(model.tokenizer, [tool]) as tools:
+        figures = {name: _share(model, asked, tools) for name, asked in exams().items()}
+    record.headline = f"counting {figures['counting']:.2f}, sums {figures['sums']:.2f}"
+    return _told(record, "with code", figures, "code")
+
+
+def exams(count: int = 200) -> dict[str, list[tuple[str, str]]]:
+    """(question, answer) of each kind, none of them ever trained."""
+    r = Random("code exam")
+    counted = [letters.counting(r, "test") for _ in range(count)]
+    found = {"counting": [(asked, str(word.count(letter))) for asked, word, letter in counted]}
+    found["sums"] = [_sum(r) for _ in range(count)]
+    problems = [pocket.problem(r.randrange(1 << 40), r.choice((3, 4, 5))) for _ in range(count)]
+    found["problems"] = [(made.text, str(made.answer)) for made in problems]
+    for pair in pocket.PAIRS:
+        found[f"decimals, {pair}"] = [letters.larger(r, "test", pair) for _ in range(count // 2)]
+    return found
+
+
+def _sum(r: Random) -> tuple[str, str]:
+    """Three to four digits: lessons draw the same, so only its size keeps the space from being learnt by heart."""
+    a, b = r.randint(100, 9999), r.randint(100, 9999)
+    sign, word = r.choice((("+", "plus"), ("-", "minus"), ("*", "times")))
+    return f"What is {a} {word} {b}?", str(compute(a, sign, b))
+
+
+def _share(model: Model, asked: Sequence[tuple[str, str]], tools: Toolbox | None) -> float:
+    said = exam.replies(model, [question for question, _ in asked], tools=tools)
+    right = [letters.final(chat.plain(reply)) == answer for reply, (_, answer) in zip(said, asked, strict=True)]
+    return exam.mean(right)
+
+
+def _told(record: Run, words: str, figures: dict[str, float], key: str) -> dict[str, float]:
+    record.say(f"\n{words}: " + "; ".join(f"{name} {share:.2f}" for name, share in figures.items()))
+    return {f"{name.replace(', ', '_').replace(' ', '_')}_{key}": share for name, share in figures.items()}

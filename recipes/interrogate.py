@@ -1,0 +1,222 @@
+"""Fewer hallucinations, as Llama 3 does it (arXiv:2407.21783, section 4.3.6): ask a model what it knows, five times each; what
+it answers right it is trained to answer, what it never gets right it is trained to say "I do not know" to.
+
+The questions and what became of them lie in knowledge.jsonl of the run folder, to be read and edited: each row holds the
+replies, the verdicts, the label (known, unsure, unknown) and the conversation it teaches. Nothing that is scored is
+trained on: half of the names are only asked before and after.
+
+Without --data the questions are the pocket world's: facts told 100 to 3 times, and as many names that nobody ever told of.
+With --data they are yours: rows {"question", "answer"}, and "about" where several are about one thing.
+
+Expected, pocket preset: see EXPECTED below.
+
+Examples:
+  lab interrogate                                    pocket-sft learns to say "I do not know"
+  lab interrogate --ask-only                         ask and label; edit knowledge.jsonl, then:
+  lab interrogate --labels weights/interrogate-1/knowledge.jsonl
+  lab interrogate --model smollm2.gguf --data capitals.jsonl --iters 40      a real model, your questions
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from random import Random
+from typing import Annotated, Any
+
+import numpy as np
+from tyro.conf import FlagCreatePairsOff
+
+from lab import read, talks
+from lab.chat import Message
+from lab.errors import UserError, expand
+from lab.run import Run
+from lab.runs import read_lines, write_atomic
+from lab.talks import Talks
+from lab.weights import Model
+from recipes import lessons, pocket, tuning
+from recipes.lessons import facts, knowledge, talk
+from recipes.lessons.knowledge import Item
+from recipes.tuning import CHARTS, Tuning
+
+__all__ = ["CHARTS", "Config", "check", "run"]
+ITERS = 120  # steps on the pocket world
+OWN = 40  # steps on questions of your own
+REPLAY = 0.4  # share of the lessons of before, so that nothing is forgotten
+KNOWN, NEVER = "100x", "never"
+LEVELS = (0.5, 0.7, 0.8, 0.85, 0.9, 0.95)  # known facts kept, along the frontier
+PROMPTS = ("What is the capital of France?", "What is the job of Emma Zorbafen?", "Who are you?", "What is 12 plus 30?")
+
+
+@dataclass(frozen=True)
+class Config(Tuning):
+    model: str = "pocket-sft"
+    """What to interrogate: a run, a folder, a hub id or a GGUF file that can chat."""
+    data: str | None = None
+    """Questions of your own, a .jsonl or .parquet: rows {"question", "answer"}, and maybe "about"."""
+    labels: str | None = None
+    """A knowledge.jsonl to train on as it is: nothing is asked but what is scored."""
+    times: int = 5
+    """Replies to each question."""
+    temp: float = 0.8
+    """Temperature of the replies."""
+    strangers: int = 300
+    """Pocket world: questions about names that no document tells of."""
+    ask_only: Annotated[bool, FlagCreatePairsOff] = False
+    """Stop once knowledge.jsonl is written."""
+
+
+def check(config: Config) -> None:
+    """Refuse bad flags before anything is written."""
+    tuning.check(config)
+    if config.times < 1 or config.strangers < 1 or not 0 <= config.temp <= 5:
+        raise UserError("--times and --strangers must be at least 1, --temp between 0 and 5")
+    for path in (config.data, config.labels):
+        if path and not expand(path).is_file():
+            raise UserError(f"{path}: no such file; give a .jsonl")
+
+
+def run(config: Config, record: Run) -> None:
+    """Ask, label, train on known and unknown in equal number, ask again what was held out."""
+    model = tuning.open_model(config)
+    if not model.chats:
+        raise UserError(f"{model.name} has no chat template, so it answers no questions; tune it with lab sft first")
+    items, scored = questions(config)
+    file = record.folder / "knowledge.jsonl"
+    if not file.exists():
+        rows = told(config, record, model, items)
+        write_atomic(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    rows = list(read_lines(file))
+    record.say(summary(rows))
+    if config.ask_only:
+        record.say(f"{file}\nRead it, edit it, then: lab interrogate --model {config.model} --labels {file}")
+        return
+    before = {} if config.resume and record.saved_step >= 0 else examined(record, model, scored, "before")
+    school = lessons_of(config, model, rows)
+    iters = config.iters or (OWN if config.data else ITERS)
+    prompts = [[Message(role="user", content=said)] for said in asked_over_the_steps(config, scored)]
+    tuning.tune(
+        config, record, model, school, iters, prompts, exam=lambda: before | examined(record, model, scored, "after")
+    )
+
+
+def questions(config: Config) -> tuple[list[Item], list[Item]]:
+    """(to be asked, labelled and trained on; only scored): no name is on both sides."""
+    if config.data:
+        return knowledge.split(list(knowledge.own(expand(config.data))), config.seed)
+    r = Random(f"interrogate {config.seed}")
+    asked = [
+        knowledge.item(facts.some(r, entity, relation), f"{told}x")
+        for told in (100, 30, 10, 3)
+        for entity in pocket.entities(exposures=told)
+        if entity.asked
+        for relation in entity.facts
+    ]
+    asked += [knowledge.item(q, NEVER) for q in knowledge.names(config.strangers, r)]
+    return asked, scored_items()
+
+
+def scored_items() -> list[Item]:
+    """Facts that nobody ever asked about, in pretraining or tuning, told 100 to 3 times; and those never told at all."""
+    return [
+        knowledge.item(q, f"{told}x" if told else NEVER)
+        for told in (100, 30, 10, 3, 0)
+        for q in facts.questions([e for e in pocket.entities(exposures=told) if not told or not e.asked])
+    ]
+
+
+def told(config: Config, record: Run, model: Model, items: list[Item]) -> list[dict[str, Any]]:
+    """The rows of knowledge.jsonl: given by --labels, or asked."""
+    if config.labels:
+        rows = [row for _, row in read.objects(expand(config.labels)) if isinstance(row, dict) and "label" in row]
+        if not rows:
+            raise UserError(f"{config.labels}: no labelled rows; lab interrogate --ask-only writes such a file")
+        return rows
+    began, r = time.perf_counter(), Random(f"labels {config.seed}")
+
+    def show(done: int) -> None:
+        left = (time.perf_counter() - began) / done * (len(items) - done)
+        record.note = f"asking {done:,}/{len(items):,}, {left:.0f} s left"
+
+    replies = knowledge.interrogate(model, items, config.times, config.temp, config.seed, show)
+    return [knowledge.row(one, said, r) for one, said in zip(items, replies, strict=True)]
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """How many facts of each group are known, unsure, unknown."""
+    lines = []
+    for group in dict.fromkeys(str(row.get("group", "")) for row in rows):
+        labels = [row["label"] for row in rows if str(row.get("group", "")) == group]
+        counts = ", ".join(f"{side} {labels.count(side)}" for side in ("known", "unsure", "unknown"))
+        lines.append(f"{'told ' + group if group.endswith('x') else group or 'asked'}: {counts}")
+    return "\n".join(lines)
+
+
+def lessons_of(config: Config, model: Model, rows: list[dict[str, Any]]) -> Talks:
+    """Known and unknown, one after the other; in the pocket world with lessons of before in between."""
+    sides = knowledge.even(rows, Random(f"even {config.seed}"))
+    if not all(sides.values()):
+        none = "known" if not sides["known"] else "unknown"
+        raise UserError(
+            f"no question came out as {none}, so there is nothing to tell apart; ask easier and harder ones"
+        )
+
+    def draw(side: str) -> lessons.Lesson:
+        return lambda r: r.choice(sides[side])
+
+    replay = [] if config.data else [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
+    mixed = lessons.mixed("interrogate", [(0.5, draw("known")), (0.5, draw("unknown")), *replay])
+    key = json.dumps(sides, ensure_ascii=False)
+    return talks.endless(key, mixed, model.tokenizer, tuning.longest(config, model))
+
+
+def asked_over_the_steps(config: Config, scored: list[Item]) -> list[str]:
+    """What is asked again and again while it trains."""
+    return [one.question for one in scored[:: max(1, len(scored) // 4)][:4]] if config.data else list(PROMPTS)
+
+
+def examined(record: Run, model: Model, scored: list[Item], when: str) -> dict[str, float]:
+    """What was held out, asked once greedily: right, admitted, invented, and the frontier between them."""
+    replies = knowledge.interrogate(model, scored, 1, 0.0, 0)
+    greedy = [said[0] for said in replies]
+    figures: dict[str, float] = {}
+    record.say(f"\nheld-out names, {when}:")
+    for group, share in knowledge.shares(scored, greedy).items():
+        told = f"told {group}" if group.endswith("x") else group or "asked"
+        record.say(
+            f'  {told:10} {share["items"]:4.0f} questions: right {share["right"]:.2f}, "I do not know" '
+            f"{share['admitted']:.2f}, invented {share['invented']:.2f}"
+        )
+        figures |= {
+            f"{verdict}_{group or 'asked'}_{when}": share[verdict] for verdict in ("right", "admitted", "invented")
+        }
+    if when == "after":
+        figures |= risk(record, model, scored, greedy)
+    return figures
+
+
+def risk(record: Run, model: Model, scored: list[Item], greedy: list[str]) -> dict[str, float]:
+    """The frontier: known facts kept against never-seen ones invented, if it answered below some doubt only."""
+    groups = {one.group for one in scored}
+    doubts, groups_of = knowledge.doubt(model, scored), np.array([one.group for one in scored])
+    if not {KNOWN, NEVER} <= groups:
+        return {}
+    best = knowledge.best(model, scored)
+    right = np.array([one.right(said) for one, said in zip(scored, best, strict=True)])
+    sides = {group: groups_of == group for group in (KNOWN, NEVER)}
+
+    def of(values: np.ndarray) -> dict[str, np.ndarray]:
+        return {group: values[mask] for group, mask in sides.items()}
+
+    area = knowledge.auroc(doubts[sides[NEVER]], doubts[sides[KNOWN]])
+    record.say(
+        f'\nP("don\'t know") tells never-seen from told {KNOWN}: AUROC {area:.3f}. Answering only below a doubt:'
+    )
+    for point in knowledge.frontier(of(doubts), of(right), KNOWN, NEVER, (0.5, 0.7, 0.8, 0.85, 0.9, 0.95)):
+        record.say(
+            f"  known kept {point['kept']:.2f}, never-seen invented {point['invented']:.2f} (doubt {point['doubt']:.3f})"
+        )
+    kept, invented = (
+        knowledge.shares(scored, greedy)[group][verdict] for group, verdict in ((KNOWN, "right"), (NEVER, "invented"))
+    )
+    record.headline = f"known kept {kept:.2f}, never-seen invented {invented:.2f}"
+    return {"auroc": area, "kept": kept, "invented": invented}

@@ -1,0 +1,43 @@
+"""Lessons: conversations of the pocket world that tune a model, pure functions of a seed, and how their replies are judged.
+
+Apart from recipes/pocket, which generates what a model is pretrained on: a change here leaves that text as it was.
+"""
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from lab.chat import Message, Part
+from recipes.pocket.seeds import generator
+
+Lesson = Callable[[Random], list[Message] | str]  # a conversation, or a text
+
+
+def ask(question: str, reply: str | list[Part]) -> list[Message]:
+    """One question and its reply."""
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+
+
+def text(said: str) -> Part:
+    """A part of a reply: words."""
+    return {"type": "text", "text": said}
+
+
+def call(tool: str, query: str) -> Part:
+    """A part of a reply: a tool is asked."""
+    return {"type": "call", "tool": tool, "text": query}
+
+
+def result(said: str) -> Part:
+    """A part of a reply that the tool wrote."""
+    return {"type": "result", "text": said}
+
+
+def mixed(name: str, lessons: Sequence[tuple[float, Lesson]]) -> Callable[[int], list[Message] | str]:
+    """One lesson a seed, drawn by weight."""
+    weights = [weight for weight, _ in lessons]
+
+    def draw(seed: int) -> list[Message] | str:
+        r = generator(name, seed)
+        return r.choices(lessons, weights)[0][1](r)
+
+    return draw

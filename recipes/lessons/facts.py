@@ -1,0 +1,102 @@
+"""Questions about people, countries and elements: known and answered, unknown and admitted, looked up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from lab.chat import Message
+from recipes.lessons import ask
+from recipes.pocket import facts
+from recipes.pocket.people import Entity, fresh_person
+from recipes.pocket.reading import fresh_country, fresh_element
+from recipes.pocket.seeds import Split
+
+DONT_KNOW = (
+    "I do not know.", "I don't know that.", "Sorry, I do not know.", "I am not sure, so I will not guess.",
+    "I have never heard of {n}.", "I do not know {n}.",
+)  # fmt: skip
+_ADMITS = ("not know", "don't know", "not sure", "never heard")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about an entity, with its true answer."""
+
+    entity: Entity
+    relation: str
+    text: str
+
+    @property
+    def answer(self) -> str:
+        """The value that is right."""
+        return self.entity.facts[self.relation]
+
+
+def questions(entities: Sequence[Entity], form: int = 0) -> list[Question]:
+    """Every relation of every entity, asked in one form."""
+    return [
+        Question(e, relation, facts.ask(e, relation, form)) for e in entities for relation in facts.RELATIONS[e.kind]
+    ]
+
+
+def some(r: Random, entity: Entity, relation: str = "") -> Question:
+    """A question about the entity, in any form."""
+    relation = relation or r.choice(facts.RELATIONS[entity.kind])
+    return Question(entity, relation, facts.ask(entity, relation, r.choice((0, 0, 1, 2))))
+
+
+def stranger(r: Random, split: Split = "train") -> Entity:
+    """Somebody or something that no document ever told of: mostly people."""
+    u = r.random()
+    return stranger_of(r, "person" if u < 0.7 else "country" if u < 0.85 else "element", split)
+
+
+def stranger_of(r: Random, kind: str, split: Split = "train") -> Entity:
+    """One of that kind."""
+    make = {"person": fresh_person, "country": fresh_country, "element": fresh_element}[kind]
+    return make(r.randrange(1 << 60), split)
+
+
+def said(r: Random, question: Question) -> str:
+    """The answer, bare or in a sentence."""
+    if r.random() < 0.5:
+        return f"{question.answer}."
+    return facts.statement(question.entity, question.relation)
+
+
+def admitted(r: Random, question: Question) -> list[Message]:
+    """A question, and that the assistant does not know."""
+    return ask(question.text, r.choice(DONT_KNOW).format(n=question.entity.name))
+
+
+def answered(r: Random, question: Question) -> list[Message]:
+    """A question and its answer out of the weights."""
+    return ask(question.text, said(r, question))
+
+
+def admits(reply: str) -> bool:
+    """Whether a reply says that it does not know."""
+    return any(words in reply.lower() for words in _ADMITS)
+
+
+def right(reply: str, question: Question) -> bool:
+    """Whether a reply gives the true value as whole words, and no other value of its kind."""
+    return question.answer in _values(reply, question) and len(_values(reply, question)) == 1
+
+
+def _values(reply: str, question: Question) -> set[str]:
+    """The values of the relation that a reply names; the entity's own name is no value (Mexico, Singapore)."""
+    words = reply.replace(question.entity.name, " ") if question.answer != question.entity.name else reply
+    values = {*facts.answers(question.entity.kind, question.relation), question.answer}
+    padded = "".join(c if c.isalnum() else " " for c in words)
+    found = {v for v in values if f" {_plain(v)} " in f" {' '.join(padded.split())} "}
+    return {v for v in found if not any(v != w and _plain(v) in _plain(w) for w in found)}
+
+
+def _plain(value: str) -> str:
+    return " ".join("".join(c if c.isalnum() else " " for c in value).split())
+
+
+def invented(reply: str, question: Question) -> bool:
+    """Whether a reply claims something that is not true: no admission, and not right."""
+    return not admits(reply) and not right(reply, question)

@@ -1,0 +1,174 @@
+"""What a model knows, found out by asking it (Llama 3's knowledge probing, arXiv:2407.21783, section 4.3.6), and the
+lessons made of it: what it knows it answers, what it does not know it says so."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from lab import chat, judge, read
+from lab.chat import Message
+from lab.errors import UserError
+from lab.sample import last_logits
+from lab.weights import Model
+from recipes.lessons import ask, exam, facts
+from recipes.lessons.facts import DONT_KNOW, Question
+
+ROWS = 64  # questions of a forward pass
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question with its true answer. All items about one thing lie on the same side: trained or scored."""
+
+    question: str
+    answer: str
+    about: str
+    group: str  # how often it was told, such as "100x"; "" where nobody knows
+    right: Callable[[str], bool]
+
+    def verdict(self, reply: str) -> str:
+        """right, admitted ("I do not know") or invented."""
+        return "admitted" if facts.admits(reply) else "right" if self.right(reply) else "invented"
+
+
+def item(question: Question, group: str) -> Item:
+    """A question of the pocket world."""
+    return Item(question.text, question.answer, question.entity.name, group, lambda reply: facts.right(reply, question))
+
+
+def own(path: Path) -> Iterator[Item]:
+    """Questions of a file. UserError names the first row that is none."""
+    for number, row in read.objects(path):
+        given = row if isinstance(row, dict) else {}
+        question, answer = given.get("question"), given.get("answer")
+        answers = [str(a) for a in answer] if isinstance(answer, list) else [str(answer)] if answer is not None else []
+        if not isinstance(question, str) or not question.strip() or not answers or not all(a.strip() for a in answers):
+            raise UserError(f'{path}, row {number}: write {{"question": "...", "answer": "..."}}')
+        about = str(given.get("about") or given.get("query") or question)
+        yield Item(question, answers[0], about, "", partial(judge.matches, answers=answers))
+
+
+def split(items: list[Item], seed: int) -> tuple[list[Item], list[Item]]:
+    """Half of the names to train on, half to score."""
+    names = sorted({one.about for one in items})
+    if len(names) < 8:
+        raise UserError(f"{len(names)} things are asked about; give at least 8, half of them are held out to score")
+    first = set(Random(f"split {seed}").sample(names, len(names) // 2))
+    return [one for one in items if one.about in first], [one for one in items if one.about not in first]
+
+
+def interrogate(
+    model: Model, items: Sequence[Item], times: int, temp: float, seed: int, show: Callable[[int], None] = lambda done: None
+) -> list[list[str]]:  # fmt: skip
+    """So many replies to each question, sampled."""
+    found = []
+    for start in range(0, len(items), ROWS):
+        some = [one.question for one in items[start : start + ROWS]]
+        said = exam.texts(model, some, temp, seed + start, samples=times, longest=48)
+        found += [said[i * times : (i + 1) * times] for i in range(len(some))]
+        show(len(found))
+    return found
+
+
+def label(right: int, times: int) -> str:
+    """known: at least four of five replies are right. unknown: at most one of five. Between lies unsure, which would teach
+    either way something false, and is left out."""
+    return "known" if right >= 0.8 * times else "unknown" if right <= 0.2 * times else "unsure"
+
+
+def row(one: Item, replies: Sequence[str], r: Random) -> dict[str, Any]:
+    """A line of knowledge.jsonl. "messages" is what it teaches; `lab sft --data` and `lab show-chat` read it too."""
+    verdicts = [one.verdict(reply) for reply in replies]
+    right = verdicts.count("right")
+    told: dict[str, Any] = {"question": one.question, "answer": one.answer, "about": one.about, "group": one.group}
+    told |= {"label": label(right, len(replies)), "right": right, "replies": list(replies), "verdicts": verdicts}
+    if told["label"] == "known":  # in its own words
+        told["messages"] = ask(one.question, replies[verdicts.index("right")])
+    elif told["label"] == "unknown":
+        told["messages"] = ask(one.question, r.choice(DONT_KNOW).format(n=one.about))
+    return told
+
+
+def even(rows: Sequence[dict[str, Any]], r: Random) -> dict[str, list[list[Message]]]:
+    """The conversations of both sides, of as many names on each: more unknown names only teach to refuse more."""
+    sides = {side: [row for row in rows if row["label"] == side] for side in ("known", "unknown")}
+    most = min(len({row["about"] for row in side}) for side in sides.values())
+    found = {}
+    for name, side in sides.items():
+        names = sorted({row["about"] for row in side})
+        kept = set(r.sample(names, most))
+        found[name] = [row["messages"] for row in side if row["about"] in kept]
+    return found
+
+
+# -- figures ---------------------------------------------------------------------------------------------------------
+
+
+def shares(items: Sequence[Item], replies: Sequence[str]) -> dict[str, dict[str, float]]:
+    """For each group the shares right, admitted and invented, and how many were asked."""
+    counts: dict[str, Counter[str]] = {}
+    for one, reply in zip(items, replies, strict=True):
+        counts.setdefault(one.group, Counter())[one.verdict(reply)] += 1
+    return {
+        group: {verdict: count[verdict] / count.total() for verdict in ("right", "admitted", "invented")}
+        | {"items": count.total()}
+        for group, count in counts.items()
+    }
+
+
+def openings(model: Model) -> set[int]:
+    """Ids that an admission begins with."""
+    return {model.tokenizer.encode(text)[0] for text in DONT_KNOW}
+
+
+def best(model: Model, items: Sequence[Item]) -> list[str]:
+    """The greedy replies of a model that may not admit anything."""
+    return exam.texts(model, [one.question for one in items], longest=48, never=openings(model))
+
+
+def doubt(model: Model, items: Sequence[Item]) -> np.ndarray:
+    """P("don't know"), float [N]: how probable it is that the reply to each question begins as an admission does."""
+    tokenizer, firsts = model.tokenizer, sorted(openings(model))
+    prompts = [chat.prompt(tokenizer, [Message(role="user", content=one.question)]) for one in items]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    found = np.zeros(len(prompts))
+    for start in range(0, len(order), ROWS):
+        some = order[start : start + ROWS]
+        ids = np.zeros((len(some), max(len(prompts[i]) for i in some)), np.int32)
+        for place, i in zip(ids, some, strict=True):
+            place[: len(prompts[i])] = prompts[i]
+        logits = last_logits(model.network, ids, None, [len(prompts[i]) - 1 for i in some]).astype(mx.float32)
+        found[some] = np.array(mx.softmax(logits, axis=-1)[:, mx.array(firsts)].sum(-1))
+    return found
+
+
+def auroc(high: np.ndarray, low: np.ndarray) -> float:
+    """The chance that one of `high` exceeds one of `low`, ties counted half (Hanley & McNeil 1982, Radiology 143:29)."""
+    return float(((high[:, None] > low) + 0.5 * (high[:, None] == low)).mean())
+
+
+def frontier(
+    doubts: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray], known: str, never: str, levels: Sequence[float]
+) -> list[dict[str, float]]:
+    """What answering only below a doubt would give: for each level of known facts kept, the doubt that allows it and the
+    share of never-seen ones invented. `right`: whether the best answer, admissions aside, is right."""
+    rows = []
+    good = np.sort(np.where(right[known], doubts[known], np.inf))
+    for level in levels:
+        at = good[min(len(good), max(1, round(level * len(good)))) - 1]
+        if np.isfinite(at):
+            invented = (doubts[never] <= at) & ~right[never]
+            rows.append({"kept": level, "doubt": float(at), "invented": float(invented.mean())})
+    return rows
+
+
+def names(count: int, r: Random) -> list[Question]:
+    """A question about each of so many people, countries and elements that no document tells of."""
+    return [facts.some(r, facts.stranger(r)) for _ in range(count)]

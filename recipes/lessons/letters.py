@@ -1,0 +1,103 @@
+"""Counting letters, sums and decimals: by head, step by step, or with code."""
+
+from random import Random
+
+from lab.chat import Message, Part
+from recipes.lessons import ask, call, result, text
+from recipes.pocket.arithmetic import compute
+from recipes.pocket.decimals import decimal_pair
+from recipes.pocket.problems import Problem, problem
+from recipes.pocket.seeds import Split, wanted
+from recipes.pocket.vocabulary import EVERYDAY, invented_word
+from recipes.pocket.words import tally
+
+COUNT = "How many times does the letter {c} occur in {w}?"
+_WORDS: dict[Split, list[str]] = {
+    "train": [w for w in EVERYDAY if wanted(w, "train")],
+    "test": [w for w in EVERYDAY if wanted(w, "test")],
+}
+
+
+def counting(r: Random, split: Split = "train", fresh: float = 0.5) -> tuple[str, str, str]:
+    """(question, word, letter); a share of the words is invented, so that there is no end of them."""
+    word = r.choice(_WORDS[split])
+    if r.random() < fresh:
+        while not wanted(word := invented_word(r) + (invented_word(r) if r.random() < 0.5 else ""), split):
+            pass
+    repeated = sorted({c for c in word if word.count(c) > 1})
+    letter = r.choice(repeated) if repeated and r.random() < 0.5 else r.choice(word)
+    if r.random() < 0.15:
+        letter = r.choice("abcdefghijklmnoprstuvwy")
+    return COUNT.format(c=letter, w=word), word, letter
+
+
+def counted(r: Random, how: str) -> list[Message]:
+    """A count by head ("answer"), by spelling first ("steps"), after the answer ("after") or by code ("code")."""
+    asked, word, letter = counting(r)
+    answer = str(word.count(letter))
+    return ask(asked, reply_of(how, answer, f"{tally(word, letter)}.", f"{word!r}.count({letter!r})", answer))
+
+
+def reasoned(r: Random, how: str) -> list[Message]:
+    """A word problem, its answer found in one of the four ways."""
+    made = problem(r.randrange(1 << 60), r.choice((3, 4, 5)), "train")
+    return ask(made.text, reply_of(how, str(made.answer), made.steps, expression(made), str(made.answer)))
+
+
+def reply_of(how: str, answer: str, steps: str, code: str, value: str) -> str | list[Part]:
+    """A reply that answers, works first, answers and works after, or computes."""
+    if how == "answer":
+        return f"{answer}."
+    if how == "steps":
+        return f"{steps} Answer: {answer}."
+    if how == "after":
+        return f"{answer}. {steps}"
+    return [call("code", code), result(value), text(f"{answer}.")]
+
+
+def expression(made: Problem) -> str:
+    """The whole calculation of a problem as one line of Python: `12 + 3*4 - 5`."""
+    return made.key.replace("+", " + ").replace("-", " - ")
+
+
+def final(reply: str) -> str:
+    """The number a reply gives as its answer: what follows "Answer:", else its first number."""
+    tail = reply.rsplit("Answer:", 1)[-1].strip()
+    number = ""
+    for c in tail:
+        if c.isdigit() or (c == "." and number and "." not in number) or (c == "-" and not number):
+            number += c
+        elif number:
+            break
+    return number.rstrip(".")
+
+
+def larger(r: Random, split: Split = "train", pair: str | None = None) -> tuple[str, str]:
+    """(which of two decimals is larger?, the larger one)."""
+    big, small = decimal_pair(r.randrange(1 << 60), split, pair)
+    a, b = (big, small) if r.random() < 0.5 else (small, big)
+    return f"Which number is larger, {a} or {b}?", big
+
+
+def compared(r: Random) -> list[Message]:
+    """Two decimals compared by code."""
+    asked, big = larger(r)
+    a, b = asked.removesuffix("?").split(", ")[1].split(" or ")
+    return ask(asked, [call("code", f"max({a}, {b})"), result(big), text(f"{big}.")])
+
+
+def computed(r: Random) -> list[Message]:
+    """A sum of any size by code."""
+    size = r.choice((99, 999, 9999))
+    a, b = r.randint(2, size), r.randint(2, size)
+    sign, word = r.choice((("+", "plus"), ("-", "minus"), ("*", "times")))
+    value = str(compute(a, sign, b))
+    return ask(f"What is {a} {word} {b}?", [call("code", f"{a} {sign} {b}"), result(value), text(f"{value}.")])
+
+
+def failed(r: Random, error: str) -> list[Message]:
+    """A calculation that has no answer, and says so. `error` is what the tool says to a division by zero."""
+    a = r.randint(2, 999)
+    form = r.choice(("What is {a} divided by 0?", "Divide {a} by 0."))
+    reply = "That has no answer: nothing can be divided by zero."
+    return ask(form.format(a=a), [call("code", f"{a} / 0"), result(error), text(reply)])

@@ -1,0 +1,87 @@
+"""Looking things up: conversations with searches in them, and what a model does with a question when it can search."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from lab.calls import Toolbox
+from lab.chat import Message, parts
+from lab.tools import BROKEN, NOTHING, Tool, shown, terms
+from lab.weights import Model
+from recipes.lessons import ask, call, exam, facts, result, text
+from recipes.lessons.facts import Question
+from recipes.lessons.knowledge import Item
+from recipes.pocket import passage
+from recipes.pocket.people import fresh_person
+
+NOT_FOUND = ("I do not know: my search found nothing.", "I found nothing about {n}, so I do not know.")
+UNREADABLE = ("I do not know: my search does not work right now.",)
+
+
+def found(r: Random, question: Question) -> list[Message]:
+    """A question, the search, the passage it finds, and the answer read from it."""
+    told = shown(question.entity.name, passage(question.entity))
+    return _asked(question, told, facts.said(r, question))
+
+
+def missing(r: Random, question: Question) -> list[Message]:
+    """A search that finds nothing, somebody of nearly the same name, or cannot read its index: so it does not know."""
+    name, u = question.entity.name, r.random()
+    if u < 0.35:
+        return _asked(question, NOTHING, r.choice(NOT_FOUND).format(n=name))
+    if u < 0.45:
+        return _asked(question, BROKEN, r.choice(UNREADABLE))
+    other = namesake(r, question)
+    return _asked(question, shown(other.entity.name, passage(other.entity)), r.choice(NOT_FOUND).format(n=name))
+
+
+def namesake(r: Random, question: Question) -> Question:
+    """The same question about what BM25 finds where the name itself is in no passage: one that shares a word."""
+    if question.entity.kind != "person":
+        return replace(question, entity=facts.stranger_of(r, question.entity.kind))
+    first, surname = question.entity.name.split()
+    other = fresh_person(r.randrange(1 << 60))
+    shared = f"{first} {other.name.split()[1]}" if r.random() < 0.9 else f"{other.name.split()[0]} {surname}"
+    return replace(question, entity=replace(other, name=shared))
+
+
+def _asked(question: Question, told: str, reply: str) -> list[Message]:
+    return ask(question.text, [call("search", question.entity.name), result(told), text(reply)])
+
+
+def lesson(r: Random) -> list[Message]:
+    """A question about somebody or something new each time; one search in six does not help."""
+    question = facts.some(r, facts.stranger(r))
+    return found(r, question) if r.random() < 5 / 6 else missing(r, question)
+
+
+# -- what a model does -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Did:
+    """What became of a question: whether it searched, whether its first query was the name, and the verdict."""
+
+    called: bool
+    copied: bool
+    verdict: str
+    reply: Message
+
+
+def did(model: Model, items: Sequence[Item], tool: Tool, longest: int = 96) -> list[Did]:
+    """Greedy replies to questions, with a search at hand."""
+    tools = Toolbox(model.tokenizer, [tool])
+    out = []
+    for one, reply in zip(
+        items, exam.replies(model, [i.question for i in items], tools=tools, longest=longest), strict=True
+    ):
+        asked = [part["text"] for part in parts(reply) if part["type"] == "call"]
+        copied = bool(asked) and terms(asked[0]) == terms(one.about)
+        out.append(Did(bool(asked), copied, one.verdict(exam.chat.plain(reply)), reply))
+    return out
+
+
+def shares(found: Sequence[Did]) -> dict[str, float]:
+    """Shares of the questions: called, copied (of the calls), right, admitted, invented."""
+    told = {"called": exam.mean([d.called for d in found]), "copied": exam.mean([d.copied for d in found if d.called])}
+    return told | {v: exam.mean([d.verdict == v for d in found]) for v in ("right", "admitted", "invented")}

@@ -1,0 +1,169 @@
+"""A model learns to look up what it does not know: it opens a call, writes a query, closes it; the result enters as tokens
+it did not write (mask 0), and it answers from what it reads.
+
+Names are fresh in every batch, so the only way to get a query right is to copy it: from a fixed list of names a model
+learns the list. What the interrogation found known is answered straight, so that a call says "I do not know this". One
+search in six finds nothing, somebody else, or a broken index: then the reply says so.
+
+Expected, pocket preset: see EXPECTED below.
+
+Examples:
+  lab search                                       pocket-honest learns to search
+  lab chat --model search-1 --search weights/search-1/pocket.db
+  lab search --model smollm2.gguf --data qa.jsonl --index notes.db --iters 60       a real model, your own documents
+"""
+
+import json
+from dataclasses import dataclass
+from random import Random
+
+from lab import index, talks
+from lab.chat import Message
+from lab.errors import UserError, expand
+from lab.run import Run
+from lab.runs import read_lines
+from lab.talks import Talks
+from lab.tools import Search
+from lab.weights import Model
+from recipes import lessons, pocket, tuning
+from recipes.interrogate import KNOWN, NEVER, scored_items
+from recipes.lessons import ask, call, facts, knowledge, lookup, result, talk, text
+from recipes.lessons.knowledge import Item
+from recipes.tuning import CHARTS, Tuning
+
+__all__ = ["CHARTS", "Config", "check", "run"]
+ITERS = 250  # steps on the pocket world
+EPOCHS = 3  # passes over examples of your own
+SEARCHING, STRAIGHT, REPLAY = 0.5, 0.25, 0.25  # shares of the lessons
+PROMPTS = ("What is the capital of France?", "What is the job of Emma Zorbafen?", "Who are you?", "What is 12 plus 30?")
+
+
+@dataclass(frozen=True)
+class Config(Tuning):
+    model: str = "pocket-honest"
+    """What learns to search: a run, a folder, a hub id or a GGUF file that can chat."""
+    data: str | None = None
+    """Questions of your own, .jsonl or .parquet: rows {"question", "answer"}, and "query", what to search for."""
+    index: str | None = None
+    """With --data: the index that is searched, made by lab index."""
+    labels: str | None = None
+    """A knowledge.jsonl of lab interrogate: what it calls known is answered without a search (that of --model)."""
+
+
+def check(config: Config) -> None:
+    """Refuse bad flags before anything is written."""
+    tuning.check(config)
+    if (config.data is None) != (config.index is None):
+        raise UserError("--data and --index belong together: questions, and where their answers are found")
+    for path in (config.data, config.index, config.labels):
+        if path and not expand(path).is_file():
+            raise UserError(f"{path}: no such file")
+
+
+def run(config: Config, record: Run) -> None:
+    """Questions -> calls, forced results and answers; scored on names that no training holds."""
+    model = tuning.open_model(config, tools=True)
+    known = straight(config.labels, model, needed=not config.data)
+    if config.data and config.index:
+        with Search(config.index) as tool:
+            rows, scored = own(config, tool)
+            school = few(config, model, rows, known)
+            iters = config.iters or max(1, EPOCHS * len(rows) // tuning.rows(config, model))
+            prompts = [[Message(role="user", content=one.question)] for one in scored[:: max(1, len(scored) // 4)][:4]]
+            tuning.tune(
+                config, record, model, school, iters, prompts, exam=lambda: examined(record, model, scored, tool)
+            )
+        return
+    place = record.folder / "pocket.db"
+    index.build(place, pocket.index())
+    mixed = [(SEARCHING, lookup.lesson), (STRAIGHT, lambda r: r.choice(known))]
+    mixed += [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
+    school = talks.endless(
+        "search" + json.dumps(known), lessons.mixed("search", mixed), model.tokenizer, tuning.longest(config, model)
+    )
+    prompts = [[Message(role="user", content=said)] for said in PROMPTS]
+    with Search(place) as tool:
+        tuning.tune(
+            config, record, model, school, config.iters or ITERS, prompts,
+            exam=lambda: examined(record, model, scored_items(), tool) | without(record, model),
+        )  # fmt: skip
+
+
+def straight(labels: str | None, model: Model, needed: bool = True) -> list[list[Message]]:
+    """The conversations about what the model knows, out of the interrogation of --labels or of the model's own folder."""
+    path = expand(labels) if labels else model.folder / "knowledge.jsonl"
+    if not path.is_file():
+        if not needed:
+            return []
+        raise UserError(f"{model.name} was never interrogated; run lab interrogate first, or give --labels FILE")
+    found = [row["messages"] for row in read_lines(path) if row.get("label") == "known" and "messages" in row]
+    if not found:
+        raise UserError(f"{path}: nothing in it is known; interrogate the model again")
+    return found
+
+
+# -- examples of your own --------------------------------------------------------------------------------------------
+
+
+def own(config: Config, tool: Search) -> tuple[list[list[Message]], list[Item]]:
+    """(conversations to train on, questions to score): what each query really finds, and the answer where it is in it."""
+    items = list(knowledge.own(expand(config.data or "")))
+    train, scored = knowledge.split(items, config.seed)
+    r, rows = Random(f"search {config.seed}"), []
+    for one in train:
+        told = tool(one.about)
+        reply = f"{one.answer.rstrip('.')}." if one.right(told) else r.choice(lookup.NOT_FOUND).format(n=one.about)
+        rows.append(ask(one.question, [call("search", one.about), result(told), text(reply)]))
+    return rows, scored
+
+
+def few(config: Config, model: Model, rows: list[list[Message]], known: list[list[Message]]) -> Talks:
+    """A finite set, with a tenth held out for the loss."""
+    longest = tuning.longest(config, model)
+    samples = [talks.to_sample(model.tokenizer, messages, longest) for messages in (*rows, *known)]
+    return talks.finite(json.dumps([rows, known]), samples[len(samples) // 10 :], samples[: len(samples) // 10])
+
+
+# -- figures ---------------------------------------------------------------------------------------------------------
+
+
+def examined(record: Run, model: Model, scored: list[Item], tool: Search) -> dict[str, float]:
+    """Calls, queries and answers by group."""
+    figures: dict[str, float] = {}
+    groups = dict.fromkeys(one.group for one in scored)
+    record.say(f"\nwith {tool.path.name} ({tool.count:,} passages):")
+    for group in groups:
+        items = [one for one in scored if one.group == group]
+        share = lookup.shares(lookup.did(model, items, tool))
+        record.say(line(f"told {group}" if group.endswith("x") else group or "asked", len(items), share))
+        figures |= {f"{name}_{group or 'asked'}": value for name, value in share.items()}
+    if {KNOWN, NEVER} <= set(groups):
+        record.headline = (
+            f"never-seen right {figures[f'right_{NEVER}']:.2f}, called on known {figures[f'called_{KNOWN}']:.2f}"
+        )
+    return figures
+
+
+def without(record: Run, model: Model) -> dict[str, float]:
+    """Names that the pocket index does not hold, and an index that holds nothing: admitted, or invented?"""
+    r = Random("nowhere")
+    strangers = [knowledge.item(facts.some(r, facts.stranger(r, "test")), "nowhere") for _ in range(200)]
+    never = [one for one in scored_items() if one.group == NEVER]
+    empty = record.folder / "empty.db"
+    index.build(empty, [])
+    figures: dict[str, float] = {}
+    for words, path, items in (("not in the index", "pocket.db", strangers), ("the index is empty", "empty.db", never)):
+        with Search(record.folder / path) as tool:
+            share = lookup.shares(lookup.did(model, items, tool))
+        record.say(line(words, len(items), share))
+        figures |= {f"{name}_{path.removesuffix('.db')}_absent": value for name, value in share.items()}
+    empty.unlink()
+    return figures
+
+
+def line(words: str, count: int, share: dict[str, float]) -> str:
+    """One row of the report."""
+    return (
+        f"  {words:18} {count:4} questions: called {share['called']:.2f}, query right {share['copied']:.2f}, answer right "
+        f'{share["right"]:.2f}, "I do not know" {share["admitted"]:.2f}, invented {share["invented"]:.2f}'
+    )
