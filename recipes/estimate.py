@@ -21,7 +21,7 @@ BUDGET = 8.0  # seconds that measuring a step may take, where that is enough for
 # Flags that change neither what a step costs nor what is done between steps.
 EASY = frozenset((
     "name", "resume", "seed", "iters", "learning_rate", "warmup", "decay", "weight_decay", "mix", "text_column", "context",
-    "keep", "save_every",
+    "keep", "save_every", "strict", "lora_scale",
 ))  # fmt: skip
 
 Band = Literal["SAFE", "TIGHT", "OUT OF MEMORY RISK"]
@@ -122,9 +122,10 @@ def _alike(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
 
 
 def _hard(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags that decide what a step costs; of the text only whether it is the user's."""
+    """The flags that decide what a step costs. Of a pretraining's text only whether it is the user's: it is cut into
+    windows of one length. Conversations are as long as they are."""
     left = {k: list(v) if isinstance(v, tuple) else v for k, v in config.items() if k not in EASY}
-    return left | ({"data": bool(left["data"])} if "data" in left else {})
+    return left | ({"data": bool(left["data"])} if "data" in left and "model" not in left else {})
 
 
 def _device(folder: Path) -> str:
@@ -165,11 +166,11 @@ def timed(call: Callable[[], Any], times: int = 1) -> float:
 
 
 def step_seconds(
-    step: Callable[[int], Any], gradient: Callable[[int], Any], rows: int, whole: bool
+    step: Callable[[int], Any], gradient: Callable[[int], Any], rows: int, whole: bool, what: str = "windows"
 ) -> tuple[float, str]:
-    """(seconds of an optimiser step on `rows` windows, how they were found). Ten real steps, fewer where the budget does
-    not reach. Where not even three fit into it, or `whole` is False (memory is short): the update, which costs the same
-    for any number of rows, and the gradient of one or two of them, times so many."""
+    """(seconds of an optimiser step on `rows` windows, or `what` they are, how they were found). Ten real steps, fewer
+    where the budget does not reach. Where not even three fit into it, or `whole` is False (memory is short): the update,
+    which costs the same for any number of rows, and the gradient of one or two of them, times so many."""
     step(1)  # warms up
     one, alone = timed(lambda: step(1)), timed(lambda: gradient(1))
     if whole and one + (rows - 1) * alone <= BUDGET / 2:  # more than it will be: many rows share the work
@@ -179,4 +180,4 @@ def step_seconds(
     few = min(rows, 2)
     gradient(few)
     each = timed(lambda: gradient(few)) / few
-    return max(0.0, one - alone) + each * rows, f"from the gradient of {few} of {rows} windows, measured here"
+    return max(0.0, one - alone) + each * rows, f"from the gradient of {few} of {rows} {what}, measured here"

@@ -203,7 +203,7 @@ def rehearse(
     alone = timed(lambda: bits_per_byte(network, some[:1], ones))
     many = len(some) if alone * len(some) <= SHORT else 1  # of a big model fewer, which costs a window no less
     yield Work("looks", windows / many, lambda: (timed(lambda: bits_per_byte(network, some[:many], ones)), ""), True)
-    yield Work("samples", looks * prompts * 48 / 16, lambda: (timed(lambda: _talk(network, ids)), ""), True)
+    yield Work("samples", looks * prompts * 48 / 16, lambda: (timed(lambda: talk(network, ids)), ""), True)
     if not config.data:
         ask = 64 if many > 1 else 4
         asked = [ids(int(draw.integers(10, 30))).tolist() for _ in range(ask)]
@@ -218,7 +218,7 @@ def rehearse(
     yield Work("start", 1, lambda: (START + known.prepare, ""))
 
 
-def _talk(network: Transformer, ids: Any) -> None:
+def talk(network: Transformer, ids: Any) -> None:
     """Sixteen tokens, one after the other."""
     cache = new_cache(network)
     for _ in range(16):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lab.runs import lock, read_json
-from recipes import estimate, flags
+from recipes import cli, estimate, flags
 from recipes.commands.plan import _disk
 from recipes.estimate import MARGIN, PROCESS, band, step_seconds
 from tests.conftest import REPO, TINY, Lab
@@ -66,10 +66,10 @@ def test_flags_agree_with_the_recipe_itself() -> None:
     """Also where Config needs more of its module than its text: then the module is imported."""
     import dataclasses
 
-    from recipes import pretrain, probes
+    from recipes import pretrain, probes, sft
     from recipes.commands import generate
 
-    for module in (pretrain, probes, generate):
+    for module in (pretrain, probes, sft, generate):
         fields = {f.name: f for f in dataclasses.fields(module.Config) if f.name not in ("name", "resume")}
         told = {flag.name: flag for flag in flags.flags(module.__name__)}
         assert list(told) == list(fields)
@@ -85,7 +85,7 @@ def test_recipes_for_people_and_programs(here: Here) -> None:
     assert "pretrain" in listed.out
     assert "probes" in listed.out
     told = [json.loads(line) for line in here("plan", "--json").out.splitlines()]
-    assert [row["recipe"] for row in told] == ["pretrain", "probes"]
+    assert [row["recipe"] for row in told] == list(cli.RECIPES)
     assert {"name", "flag", "type", "default", "choices", "help", "many", "main"} == set(told[0]["flags"][0])
     shown = here("plan", "pretrain", "--help")
     assert shown.code == 0
@@ -220,6 +220,54 @@ def test_probes_say_what_they_probe(here: Here) -> None:
     assert said["time"]["seconds"] is None
     broken = here("plan", "probes", "--model", "nobody/nothing", "--json")
     assert "the run downloads it first" in rows(broken)["plan"]["facts"]["model"]
+
+
+def test_the_plan_of_a_tuning_comes_true(here: Here, home: Path, text_file: Path, tmp_path: Path) -> None:
+    """Steps and checkpoints to the byte, tokens by the first steps; then the run's own pace stands in for a measurement,
+    for these conversations and no others."""
+    assert here("pretrain", "--data", text_file, *TINY, "--iters", "4", "--name", "base").code == 0
+    talks = tmp_path / "talks.jsonl"
+    pairs = [{"prompt": f"What is {i}?", "completion": "A number. " * (1 + i % 4)} for i in range(60)]
+    talks.write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    args = ["--model", "base", "--data", str(talks), "--batch-size", "8"]
+    said = rows(here("plan", "sft", *args, "--json"))
+    plan = said["plan"]
+    assert plan["steps"] == -(-2 * 57 // 8)  # every 20th is held out, two passes over the others
+    assert "all" in plan["facts"]["model"]
+    assert plan["facts"]["talks"].startswith("57 conversations; 8 a step, ")
+    assert plan["memory"]["band"] == "SAFE"
+    assert said["memory"]["measured"] is True
+    assert "steps measured here" in said["time"]["said"]
+    assert {"steps", "looks", "samples", "start"} == set(said["time"]["parts"])
+    assert not (home / "sft-1").exists()
+    assert here("sft", *args, "--name", "tuned").code == 0
+    told = [json.loads(line) for line in (home / "tuned" / "metrics.jsonl").read_text().splitlines()]
+    report = next(row for row in told if row.get("event") == "report")
+    assert report["step"] == plan["steps"]
+    assert plan["tokens"] == pytest.approx(report["tokens"], rel=0.1)
+    real = sum(f.stat().st_size for f in (home / "tuned" / "checkpoints" / "000015").glob("*.safetensors"))
+    assert plan["disk"]["checkpoint"] == pytest.approx(real, rel=0.06)
+    assert rows(here("plan", "sft", *args, "--seed", "3", "--json"))["time"]["said"] == "as tuned went"
+    other = tmp_path / "other.jsonl"
+    other.write_text(talks.read_text())
+    told_other = rows(here("plan", "sft", "--model", "base", "--data", other, "--batch-size", "8", "--json"))
+    assert "measured here" in told_other["time"]["said"]  # other conversations are of other lengths
+    lora = rows(here("plan", "sft", *args, "--fine-tune-type", "lora", "--lora-rank", "2", "--json"))
+    assert lora["plan"]["parameters"] == plan["parameters"]
+    assert lora["plan"]["disk"]["checkpoint"] < plan["disk"]["checkpoint"] / 2
+    assert "lora" in lora["plan"]["facts"]["model"]
+    assert "measured here" in lora["time"]["said"]
+
+
+def test_a_tuning_of_nothing_is_refused(here: Here, refused: Refused, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text('{"messages": []}\n')
+    base = REPO / "weights" / "pocket-base"
+    refused("plan", "sft", "--model", base, "--data", empty, says="no conversation to train on: 1 x empty conversation")
+    refused("plan", "sft", "--model", "nobody", says="nobody: no such folder")
+    refused("plan", "sft", "--batch-size", "0", says="--batch-size 0: must be at least 1")
+    far = rows(here("plan", "sft", "--model", "nobody/nothing", "--json"))["plan"]
+    assert far["facts"]["model"] == "nobody/nothing is not on this computer: the run downloads it first"
 
 
 def test_a_recipe_without_a_plan_says_so(home: Path) -> None:

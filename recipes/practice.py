@@ -1,0 +1,132 @@
+"""What tuning would need: a step's cost from real conversations, tried in a few real steps on the real model."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from lab import device, lora
+from lab.chat import Message
+from lab.learn import Learner, Schedule
+from lab.loss import nll
+from lab.model import Transformer
+from lab.samples import bucketed
+from lab.talks import Talks
+from lab.weights import Model
+from recipes import tuning
+from recipes.estimate import Plan, Work, step_seconds, timed
+from recipes.rehearsal import START, talk
+from recipes.tuning import Tuning
+
+LOOK = 8  # steps whose conversations are drawn to see how long they are
+REPLY = 24  # tokens of a reply, the usual number; a model that learned to end says no more
+FEW = 8  # held-out conversations that are measured where memory is short or the model large
+
+
+def practising(
+    config: Tuning,
+    school: Callable[[Model, int], Talks],
+    iters: Callable[[Talks, int], int],
+    prompts: int,
+    exam: int = 0,
+) -> Plan:
+    """What a recipe would do that calls `tuning.tune`: `school(model, longest)` gives its conversations and
+    `iters(talks, rows)` its steps, as the recipe's `run` finds them; `prompts` replies a look, `exam` replies at the end.
+
+    Opens the model without reading its weights; they are read when the steps are tried.
+    """
+    model = tuning.open_model(config, lazy=True)
+    count, rows, longest = tuning.parameters(model), tuning.rows(config, model), tuning.longest(config, model)
+    found = school(model, longest)
+    full, optimizer, steps = tuning.in_full(config, model), tuning.optimizer_of(config, model), iters(found, rows)
+    drawn = [found.draw(config.seed, step, rows) for step in range(1, LOOK + 1)]
+    tokens = sum(len(s.ids) for step in drawn for s in step) / LOOK
+    if not full:
+        tuning.adapt(config, model)
+    trained = sum(v.size for _, v in device.flat(model.network.trainable_parameters()))
+    saves = min(config.keep, 1 + -(-steps // config.save_every))
+    looks = 1 + -(-steps // config.steps_per_eval)
+    told = f"{found.total:,} conversations" if found.total else "generated, fresh in every step"
+    passes = f", {steps * rows / found.total:.1f} passes" if found.total else ""
+    facts = {
+        "model": f"{model.name}: {count:,} parameters, {trained:,} trained ({'all' if full else 'lora'})",
+        "talks": f"{told}; {rows} a step, {tokens / rows:.0f} tokens each{passes}",
+    }
+    about = f"{tokens:,.0f} tokens a step, as the first {LOOK} have"
+    return Plan(
+        count, steps, 0, round(tokens * steps), about, facts, memory(model, drawn, trained),
+        checkpoint(model, trained, optimizer), saves,
+        lambda whole: rehearse(config, found, steps, rows, whole, looks, prompts, exam),
+    )  # fmt: skip
+
+
+def memory(model: Model, drawn: Sequence[Sequence[Any]], trained: int) -> int | None:
+    """Bytes at the peak of a step: the weights, two copies of the gradient (one pass's, and their sum), the optimiser's
+    two moments, and of the largest pass the activations. None for architectures whose numbers we do not know."""
+    shape = getattr(model.network, "shape", None)
+    if not isinstance(model.network, Transformer) or shape is None:
+        return None
+    pad = model.tokenizer.pad or 0
+    passes = {batch.ids.shape for step in drawn for batch in bucketed(step, pad)}
+    most = max((shape.memory(*size) - shape.memory(0, size[1]) for size in passes), default=0)
+    held = device.compute_dtype(shape.parameters).size  # bytes of a weight
+    return shape.parameters * held + 16 * trained + most
+
+
+def checkpoint(model: Model, trained: int, optimizer: str) -> int:
+    """Bytes of one: what is trained, the optimiser's two moments of it (of a matrix under Muon one), and fp32 masters of
+    weights in half precision."""
+    matrices = sum(
+        v.size
+        for path, v in device.flat(model.network.trainable_parameters())
+        if v.ndim == 2 and "embed" not in path and "lm_head" not in path
+    )
+    adapted = bool(lora.adapters(model.network))
+    half = not adapted and device.compute_dtype(tuning.parameters(model)) != mx.float32
+    return trained * (6 if half else 4) + 8 * trained - (4 * matrices if optimizer == "muon" else 0)
+
+
+def rehearse(
+    config: Tuning, talks: Talks, steps: int, rows: int, whole: bool, looks: int, prompts: int, exam: int
+) -> Iterator[Work]:
+    """The parts of a tuning's time, each measured when asked for. The weights change on the way, which nobody keeps."""
+    model = tuning.open_model(config)
+    network, pad, count = model.network, model.tokenizer.pad or 0, tuning.parameters(model)
+    optimizer = tuning.optimizer_of(config, model)
+    if not tuning.in_full(config, model):
+        tuning.adapt(config, model)
+    learner = Learner(network, Schedule(1e-6, 100), optimizer)
+    grad_of, number = nn.value_and_grad(network, nll), iter(range(1, 1 << 30))
+
+    def step(count: int) -> None:
+        learner.step(1, bucketed(talks.draw(config.seed, next(number), count), pad), nll)
+
+    def gradient(count: int) -> None:
+        for batch in bucketed(talks.draw(config.seed, next(number), count), pad):
+            mx.eval(grad_of(network, batch))
+
+    yield Work("steps", steps, lambda: step_seconds(step, gradient, rows, whole, "conversations"), True)
+    held = talks.valid if whole and count <= tuning.SMALL else talks.valid[:FEW]
+    if held:
+        share = len(talks.valid) / len(held)
+        yield Work("looks", looks * share, lambda: (timed(lambda: tuning.held_out_loss(network, held, pad)), ""), True)
+    ids = random.Random(0)
+
+    def babble(*shape: int) -> list[list[int]]:
+        return [[ids.randrange(1, model.tokenizer.vocab_size) for _ in range(shape[-1])]]
+
+    yield Work("samples", looks * prompts * REPLY / 16, lambda: (timed(lambda: talk(network, babble)), ""), True)
+    if exam:
+        ask = 64 if whole else 4
+        yield Work("exam", exam / ask, lambda: (timed(lambda: questioned(model, ask)), ""))
+    yield Work("start", 1, lambda: (START, ""))
+
+
+def questioned(model: Model, count: int) -> None:
+    """Replies of the usual length to as many questions."""
+    from recipes.lessons.exam import replies
+
+    asked: list[list[Message]] = [[Message(role="user", content=f"What is {i} + {i}?")] for i in range(count)]
+    replies(model, asked, longest=REPLY)
