@@ -116,6 +116,54 @@ def test_a_stage_starts_from_a_finished_model(home: Path) -> None:
     assert parent.name == "cut-off"
 
 
+def test_stages_go_on_from_the_best_that_is_there(home: Path) -> None:
+    """base <- sft <- honest <- search <- code <- reason: each from the one before where it is there."""
+    has = (ALL | {"code"}).__contains__
+
+    def start(key: str) -> tuple[str, str | None]:
+        card = one(cards(runs(), has), key)
+        parent = road.best_parent(card, runs())
+        return card.recipe, parent and parent.name
+
+    make_run("base", steps=3)
+    assert start("sft") == ("sft", "base")
+    make_run("talks", steps=3, recipe="sft", parent="base")
+    assert start("sft") == ("sft", "base")  # not one assistant from another
+    assert start("honesty") == ("interrogate", "talks")
+    assert start("search") == ("search", "talks")
+    make_run("honest", steps=3, recipe="interrogate", parent="talks")
+    assert start("honesty") == ("interrogate", "talks")
+    assert start("search") == ("search", "honest")
+    assert start("reasoning") == ("grpo", "honest")
+    make_run("finds", steps=3, recipe="search", parent="honest")
+    card = one(cards(runs(), has), "search")
+    assert (card.state, card.run and card.run.name) == ("done", "finds")
+    assert start("search") == ("code", "finds")
+    make_run("counts", steps=3, recipe="code", parent="finds")
+    assert start("search") == ("code", "finds")  # what was run last, anew
+    assert start("reasoning") == ("grpo", "counts")
+    make_run("newer", steps=3, recipe="sft", parent="base")
+    assert start("reasoning") == ("grpo", "counts")
+    assert [f"{leaf.branch}{leaf.name}" for leaf in lineage(runs())] == [
+        "base", "├─ talks", "│  └─ honest", "│     └─ finds", "│        └─ counts", "└─ newer",
+    ]  # fmt: skip
+
+
+def test_the_figures_of_tuned_models(home: Path) -> None:
+    """The names are those that the recipes report."""
+    with Run("sft", {}, "talks", False, "base") as record:
+        record.log(0, val_loss=3.7)
+        record.log(50, loss=0.3, val_loss=0.31)
+        record.event("report", right_100=0.62, ends=1.0)
+    card = one(cards(runs(), ALL.__contains__), "sft")
+    assert glance.seen(card).figures == (("held out", "3.70", "0.31"), ("told 100×, right", "", "62 %"))
+    with Run("interrogate", {}, "honest", False, "talks") as record:
+        record.event("report", invented_never_before=0.97, invented_never_after=0.12, right_100x_before=0.9,
+                     right_100x_after=0.84)  # fmt: skip
+    card = one(cards(runs(), ALL.__contains__), "honesty")
+    assert glance.seen(card).figures == (("invented", "97", "12 %"), ("told 100×, right", "90", "84 %"))
+
+
 def test_a_training_loss_is_not_called_held_out(home: Path) -> None:
     make_run("talks", steps=12, recipe="sft")
     card = one(cards(runs(), ALL.__contains__), "sft")

@@ -32,13 +32,15 @@ class Stage:
     title: str
     says: str
     makes: str = ""  # what later stages need of it, in words
-    recipes: tuple[str, ...] = ()  # names of the recipe, as far as they can be guessed; the first that is there
+    recipes: tuple[str, ...] = ()  # names of its recipes, as far as they can be guessed, in the order they are run in
     needs: str = ""  # the stage whose model it starts from
+    rather: tuple[str, ...] = ()  # stages after that one whose models it starts from where there are some, best first
     figures: tuple[Figure, ...] = ()
     spark: tuple[str, ...] = ()  # figures for the line of bars: one over the steps, or one value each
 
 
 LOSS = Figure("loss", ("loss",), ("loss",))
+HELD_OUT = Figure("held out", ("val_loss",), ("val_loss",))
 ANY = (
     Figure("pass@1", ("report.pass_at_1", "pass_at_1", "report.accuracy", "accuracy"), ("pass_at_1", "accuracy"), "percent"),
     Figure("reward", ("report.reward", "reward"), ("reward",)),
@@ -49,41 +51,54 @@ STAGES = (
     Stage("tokenizer", "tokenizer", "Text as numbers: the byte pairs that meet most often become tokens", "a tokenizer"),
     Stage(
         "pretrain", "pretrain", "Guess the next token, over and over: a base model", "a base model", ("pretrain",), "",
-        (
+        figures=(
             Figure("bits a byte", ("report.bits_per_byte_final", "bits_per_byte"), ("bits_per_byte",)),
             Figure("facts told 100×", ("report.recall_100",), (), "percent"), LOSS,
         ),
-        ("loss",),
+        spark=("loss",),
     ),
     Stage(
         "probes", "probes", "What a base model is: it recites, continues, imitates", "", ("probes",), "pretrain",
-        (
+        figures=(
             Figure("few-shot", ("few-shot.shots_8_right_share",), ("few-shot.shots_0_right_share",), "percent"),
             Figure("assistant", ("assistant.turns_1_kinds_talk_share",), ("assistant.bare_kinds_talk_share",), "percent"),
             Figure("recites", ("regurgitation.told_100_recited_share",), (), "percent"),
         ),
-        tuple(f"few-shot.shots_{n}_right_share" for n in (0, 1, 4, 8)),
+        spark=tuple(f"few-shot.shots_{n}_right_share" for n in (0, 1, 4, 8)),
     ),
     Stage(
         "sft", "sft", "Conversations turn the base into an assistant", "an assistant", ("sft",), "pretrain",
-        (Figure("held out", ("val_loss",), ("val_loss",)), *ANY), ("loss",),
+        figures=(HELD_OUT, Figure("told 100×, right", ("report.right_100",), (), "percent"), *ANY), spark=("loss",),
     ),
     Stage(
         "honesty", "I don't know", "Ask what it knows, and teach it to admit the rest", "",
-        ("interrogate", "honesty", "honest"), "sft", ANY, ("loss",),
+        ("interrogate", "honesty", "honest"), "sft",
+        figures=(
+            Figure("invented", ("report.invented_never_after",), ("report.invented_never_before",), "percent"),
+            Figure("told 100×, right", ("report.right_100x_after",), ("report.right_100x_before",), "percent"),
+            HELD_OUT, *ANY,
+        ),
+        spark=("loss",),
     ),
-    Stage("search", "tools", "Look it up instead of making it up", "", ("search", "tools"), "sft", ANY, ("loss", "reward")),
+    Stage(
+        "search", "tools", "Look it up instead of making it up", "", ("search", "code", "tools"), "sft", ("search", "honesty"),
+        (
+            Figure("never told, right", ("report.right_never",), (), "percent"),
+            Figure("searches what it knows", ("report.called_100x",), (), "percent"), HELD_OUT, *ANY,
+        ),
+        ("loss", "reward"),
+    ),
     Stage(
         "reasoning", "reasoning", "Practice on problems with known answers, and thinking appears", "a model that reasons",
-        ("grpo", "think", "reasoning", "rlvr"), "sft", ANY, ("reward", "pass_at_1", "loss"),
+        ("grpo", "think", "reasoning", "rlvr"), "sft", ("search", "honesty"), ANY, ("reward", "pass_at_1", "loss"),
     ),
     Stage(
-        "reward-model", "reward model", "Learn from rankings what people like", "a reward model", ("reward_model",), "sft", ANY,
-        ("accuracy", "loss"),
+        "reward-model", "reward model", "Learn from rankings what people like", "a reward model", ("reward_model",), "sft",
+        ("reasoning", "search", "honesty"), ANY, ("accuracy", "loss"),
     ),
     Stage(
-        "rlhf", "rlhf", "Train towards the learned taste, and stop before it is gamed", "", ("rlhf",), "reward-model", ANY,
-        ("reward", "loss"),
+        "rlhf", "rlhf", "Train towards the learned taste, and stop before it is gamed", "", ("rlhf",), "reward-model",
+        figures=ANY, spark=("reward", "loss"),
     ),
 )  # fmt: skip
 BY_KEY = {stage.key: stage for stage in STAGES}
@@ -116,8 +131,8 @@ def _card(number: int, stage: Stage, runs: Sequence[Info], has: Callable[[str], 
     if stage.key in ("data", "tokenizer"):
         used = next((i for i in of_stage("pretrain", runs) if i.state not in ("failed", "queued", "starting")), None)
         return Card(number, stage, "done" if used else "ready", run=used)
-    recipe = next((name for name in stage.recipes if has(name)), "")
     mine = of_stage(stage.key, runs)
+    recipe = _next(stage, mine, has)
     live = min((i for i in mine if i.state in LIVE), key=lambda i: i.state == "queued", default=None)
     done = next((i for i in mine if i.state in ("done", "model")), None)
     if live:
@@ -137,6 +152,13 @@ def _card(number: int, stage: Stage, runs: Sequence[Info], has: Callable[[str], 
         how = f"press r on {need.title}" if can else "which this version cannot make"
         return Card(number, stage, "waiting", f"needs {need.makes}: {how}", recipe=recipe)
     return Card(number, stage, "ready", recipe=recipe)
+
+
+def _next(stage: Stage, mine: Sequence[Info], has: Callable[[str], bool]) -> str:
+    """What to start: the first of its recipes that no run has finished; after that what was run last, anew."""
+    there = [name for name in stage.recipes if has(name)]
+    over = [info.recipe.replace("-", "_") for info in mine if info.state in ("done", "model")]
+    return next((name for name in there if name not in over), next((name for name in over if name in there), ""))
 
 
 def of_stage(key: str, runs: Sequence[Info]) -> list[Info]:
@@ -161,15 +183,20 @@ def usable(info: Info) -> bool:
 
 
 def best_parent(card: Card, runs: Sequence[Info]) -> Info | None:
-    """The model that a stage would start from: the newest of the stage it needs, before one that was stopped or died on
-    the way."""
-    if not card.stage.needs:
+    """The model that a stage would start from: the newest of the stages it would rather have, else of the one it needs,
+    else any that serves; a finished one before one that was stopped or died on the way. Of its own stage only what comes
+    before: code from search, search not from code."""
+    stage, own = card.stage, card.recipe
+    if not stage.needs:
         return None
-    found = [i for i in made_by(card.stage.needs, runs) if usable(i)]
-    own = [i for i in of_stage(card.stage.needs, runs) if usable(i)]
-    return next(
-        (i for group in (own, found) for i in group if i.state in ("done", "model")), next(iter([*own, *found]), None)
-    )
+    later = stage.recipes[stage.recipes.index(own) :] if own in stage.recipes else stage.recipes
+    groups = [
+        [info for info in of_stage(key, runs) if usable(info) and info.recipe.replace("-", "_") not in later]
+        for key in (*stage.rather, stage.needs)
+    ]
+    groups.append([info for info in made_by(stage.needs, runs) if usable(info)])
+    found = [info for group in groups for info in group]
+    return next((info for info in found if info.state in ("done", "model")), next(iter(found), None))
 
 
 # -- the tree of models ----------------------------------------------------------------------------------------------

@@ -144,7 +144,8 @@ class SamplePane(Vertical):
     def _text(self, sample: Sample, prompt: str | None, width: int, index: int) -> Content:
         head = Content.styled(f"{sample.step:,}", "bold $accent")
         asked = shorter(sample.prompt, INLINE * 2 if prompt is None else INLINE)
-        text = f"{asked}{sample.text}".strip("\n")
+        answers = asked and sample.prompt.endswith("\n")  # a question and its reply, not a text that goes on
+        text = (f"{asked}\n{sample.text}" if answers else f"{asked}{sample.text}").strip("\n")
         cut, more = (text, False) if index in self._open else folded(text, width, ROWS)
         begins = len(asked) if cut.startswith(asked) else 0
         body = Content.assemble((cut[:begins], "$foreground-muted"), cut[begins:] or "(nothing)")
