@@ -16,7 +16,7 @@ from textual.pilot import Pilot
 from tests.conftest import REPO
 from tests.tui.conftest import make_run, screen_text
 from tui.app import LabApp
-from tui.data import watch
+from tui.data import road, watch
 
 NOW = 1_795_500_000.0
 SIZES = {"wide": (150, 42), "small": (80, 24)}
@@ -24,13 +24,20 @@ SIZES = {"wide": (150, 42), "small": (80, 24)}
 
 @pytest.fixture
 def frozen(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The shipped model and two finished runs, at a moment that never passes."""
+    """The shipped model and two finished runs, at a moment that never passes, in a version whose road ends at tools."""
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     monkeypatch.setattr(watch, "clock", lambda: NOW)
+    chapters = home.parent / "recipes"
+    chapters.mkdir()
+    for name in ("pretrain", "probes", "sft", "interrogate", "search", "code"):
+        (chapters / f"{name}.py").touch()
+    monkeypatch.setattr(road, "RECIPES", chapters)
     shutil.copytree(REPO / "weights" / "pocket-base", home / "pocket-base")
     for age, (name, rate) in enumerate({"pretrain-2": 0.02, "pretrain-1": 0.06}.items()):
         folder = make_run(name, steps=60, headline="1.026 bits/byte", learning_rate=rate)
+        for file in (home / "pocket-base").glob("tokenizer*"):
+            shutil.copy(file, folder)
         began = NOW - 1000 * (age + 1)
         run = json.loads((folder / "run.json").read_text())
         run |= {"created": began, "git": "0123456789ab", "argv": ["pretrain", "--name", name]}

@@ -34,9 +34,9 @@ def pid_of(home: Path, what: str) -> int:
 
 
 def stty(terminal: Terminal, path: Path) -> str:
-    terminal.type(f"stty -a > {path}; echo done $((1+1))")
+    terminal.type(f"stty -a > {path}; echo {path.name} $((1+1))")  # its name: what came before stays on the screen
     terminal.keys("Enter")
-    terminal.until("done 2", 10)
+    terminal.until(f"{path.name} 2", 10)
     return path.read_text()
 
 

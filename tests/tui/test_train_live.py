@@ -131,8 +131,8 @@ def test_curves_continue_where_a_resumed_run_goes_on(home: Path) -> None:
     """The record is cut back to the checkpoint; the chart has every step once."""
 
     async def go(pilot: Pilot[None], app: LabApp, screen: TrainScreen) -> None:
-        with training("mine", 60, 0.02) as child:
-            await until(pilot, lambda: (home / "mine").exists() and inspect(home / "mine").step >= 37, 20)
+        with training("mine", 60, 0.1) as child:  # slow enough to be killed before its end, however busy the machine
+            await until(pilot, lambda: (home / "mine").exists() and inspect(home / "mine").step >= 37, 40)
             child.send_signal(signal.SIGKILL)
             child.wait()
         await until(pilot, lambda: "died" in trouble(screen))
