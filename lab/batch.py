@@ -5,7 +5,7 @@ of its own, and no row sees another's keys. A prompt that several rows share is 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Literal
@@ -15,7 +15,7 @@ import numpy as np
 
 from lab.errors import UserError
 from lab.model import Transformer, new_cache
-from lab.sample import PREFILL, Sampling, draw, last_logits, own, penalised
+from lab.sample import PREFILL, Sampling, barred, draw, last_logits, own, penalised
 from lab.slots import Place, Slots
 
 Stop = Literal["end", "length", "context", "cancelled"]
@@ -51,8 +51,8 @@ class _Row:
     request: int
     member: int
     prompt: Sequence[int]
-    room: int  # tokens it may write
-    stop: Stop  # why it ends when there is no room left
+    room: int  # tokens it may draw; forced ones are no part of it
+    left: int  # tokens of the context
     random: np.random.Generator
     slot: int = -1
     ids: list[int] = field(default_factory=list)
@@ -72,13 +72,14 @@ class _Row:
         self.forced.append(forced)
         if top is not None:
             self.top.append(top)
+        self.room -= not forced
         if token in ends and not forced:
             return "end"
-        if len(self.ids) >= self.room:
-            return self.stop
+        if len(self.ids) >= self.left:
+            return "length" if self.room < 1 else "context"
         if after and not forced:
             self.queue.extend(after(self.request, self.ids))
-        return None
+        return "length" if self.room < 1 and not self.queue else None
 
     def reply(self, stop: Stop, top: int) -> Reply:
         said = np.array(self.top, np.float32).reshape(len(self.ids), top, 2)
@@ -103,9 +104,8 @@ def _rows(number: int, asked: Request, sampling: Sampling, context: int) -> dequ
     if most < 1 or any(seed < 0 for seed in asked.seeds):
         raise UserError(f"prompt {number + 1}: give at least one token to write ({most}), and no seed below 0")
     left = context - len(asked.ids)
-    stop: Stop = "length" if most <= left else "context"
     return deque(
-        _Row(number, member, asked.ids, min(most, left), stop, np.random.default_rng(seed))
+        _Row(number, member, asked.ids, most, left, np.random.default_rng(seed))
         for member, seed in enumerate(asked.seeds)
     )
 
@@ -131,7 +131,7 @@ class Batch:
     """The engine behind `sample`: `add` requests, `step` until not `busy`; each step gives the replies it finished.
 
     At most `rows` decode at a time; the network must be `batchable`. `after(request, ids)` is asked after every token a row
-    drew, and returns the tokens to force next. All work stays on the calling thread.
+    drew, and returns the tokens to force next; ids in `banned` are never drawn. All work stays on the calling thread.
     """
 
     def __init__(
@@ -143,9 +143,10 @@ class Batch:
         rows: int = 32,
         top: int = 0,
         after: After | None = None,
+        banned: Collection[int] = (),
     ):
         self.network, self.sampling, self.ends, self.context = network, sampling, ends, context
-        self.rows, self.top, self.after = max(1, rows), top, after
+        self.rows, self.top, self.after, self.banned = max(1, rows), top, after, banned
         self.waiting: deque[deque[_Row]] = deque()  # the rows of one request stay together
         self.ready: deque[_Prefilled] = deque()
         self.slots: list[_Row | None] = []
@@ -208,7 +209,7 @@ class Batch:
         coming = sum(len(p.rows) for p in self.ready)
         while self.waiting and coming < wanted:
             rows = self.waiting.popleft()
-            if rows and rows[0].room < 1:
+            if rows and rows[0].left < 1:
                 self.finished += [row.reply("context", self.top) for row in rows]
             elif rows:
                 chosen.append(rows)
@@ -291,7 +292,7 @@ class Batch:
 
     def _take(self, rows: Sequence[_Row | None], logits: mx.array) -> None:
         """Draw the next token of each row from logits [len(rows), V]; rows that end with it leave."""
-        drawn, said, top = _drawn(rows, logits, self.sampling, self.top)
+        drawn, said, top = _drawn(rows, logits, self.sampling, self.top, self.banned)
         for i, row in enumerate(rows):
             if row is None or row.slot < 0:  # empty, or cancelled by `after` a moment ago
                 continue
@@ -316,33 +317,33 @@ class Batch:
 
 
 def _drawn(
-    rows: Sequence[_Row | None], logits: mx.array, sampling: Sampling, top: int
+    rows: Sequence[_Row | None], logits: mx.array, sampling: Sampling, top: int, banned: Collection[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """(ids [B], logp [B], the model's own best (id, p) [B, top, 2] or None)."""
     uniform = np.array([row.random.random() if row else 0.0 for row in rows])
-    said = logits
+    said = barred(logits, banned)
     if sampling.repetition_penalty != 1:  # a list of all ids a row, each token: only where it is looked at
         recent = [sampling.recent([*row.prompt, *row.ids]) if row else () for row in rows]
-        said = penalised(logits, recent, sampling.repetition_penalty)
+        said = penalised(said, recent, sampling.repetition_penalty)
     ids, logp = draw(said, uniform, sampling)
     return ids, logp, own(logits, ids, top)[1] if top else None
 
 
 def _singly(
     network: Any, requests: Iterable[Request], sampling: Sampling, ends: frozenset[int], context: int, top: int,
-    after: After | None,
+    after: After | None, banned: Collection[int],
 ) -> Iterator[Reply]:  # fmt: skip
     """One row at a time with the network's own caches."""
     for number, request in enumerate(requests):
         for row in _rows(number, request, sampling, context):
             cache, feed = new_cache(network), list(row.prompt)
-            stop: Stop | None = "context" if row.room < 1 else None
+            stop: Stop | None = "context" if row.left < 1 else None
             while stop is None:
                 for start in range(0, len(feed), PREFILL):
                     chunk = feed[start : start + PREFILL]
                     logits = last_logits(network, np.array([chunk], np.int32), cache, [len(chunk) - 1])
                     mx.eval(logits)
-                drawn, said, best = _drawn([row], logits, sampling, top)
+                drawn, said, best = _drawn([row], logits, sampling, top, banned)
                 stop = row.write(int(drawn[0]), float(said[0]), None if best is None else best[0], ends, after)
                 feed = row.ids[-1:]
             yield row.reply(stop, top)
@@ -357,12 +358,13 @@ def sample(
     rows: int = 32,
     top: int = 0,
     after: After | None = None,
+    banned: Collection[int] = (),
 ) -> Iterator[Reply]:
     """Replies to many requests, each as soon as it is whole; see Batch. Closing the iterator cancels the rest."""
     if not batchable(network):
-        yield from _singly(network, requests, sampling, ends, context, top, after)
+        yield from _singly(network, requests, sampling, ends, context, top, after, banned)
         return
-    batch = Batch(network, sampling, ends, context, rows, top, after)
+    batch = Batch(network, sampling, ends, context, rows, top, after, banned)
     for request in requests:
         batch.add(request)
     while batch.busy:

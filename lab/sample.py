@@ -1,8 +1,9 @@
 """How a token is drawn: filters, the draw itself, and the logits it is drawn from. lab/batch.py draws for many prompts at
 once, lab/stream.py for one conversation."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import mlx.core as mx
@@ -63,6 +64,22 @@ def penalised(logits: mx.array, recent: Sequence[Sequence[int]], penalty: float)
             row[seen] = mx.where(row[seen] > 0, row[seen] / penalty, row[seen] * penalty)
         rows.append(row)
     return mx.stack(rows)
+
+
+def barred(logits: mx.array, banned: Collection[int]) -> mx.array:
+    """Logits [B, V] with the ids in `banned` at minus infinity: what a model may never say, as a tool's result."""
+    ids = _within(frozenset(banned), logits.shape[-1])
+    if not len(ids):
+        return logits
+    said = mx.array(logits)  # a copy: the model's own view stays
+    said[:, mx.array(ids)] = -mx.inf
+    return said
+
+
+@lru_cache(8)
+def _within(banned: frozenset[int], size: int) -> np.ndarray:
+    """Those ids that a row of logits has: hub models' tokenizers may know more."""
+    return np.array(sorted(i for i in banned if 0 <= i < size), np.int32)
 
 
 def masses(logits: mx.array, sampling: Sampling) -> mx.array:

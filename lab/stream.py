@@ -1,36 +1,49 @@
 """One conversation with a model, token by token, with a KV cache that later turns reuse."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from lab.batch import After
 from lab.errors import UserError
 from lab.model import new_cache
-from lab.sample import PREFILL, Sampling, draw, last_logits, own, penalised
+from lab.sample import PREFILL, Sampling, barred, draw, last_logits, own, penalised
 from lab.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class Token:
     """One sampled token; logp (nats) is of the distribution it was drawn from, p of the model's own at temperature 1;
-    top holds the model's own most probable (id, p) at this place, best first, as many as were asked for."""
+    top holds the model's own most probable (id, p) at this place, best first, as many as were asked for. A forced one was
+    put in (what a tool says): its logp is 0, and p what the model gave it."""
 
     id: int
     text: str
     logp: float
     p: float
     top: tuple[tuple[int, float], ...] = ()
+    forced: bool = False
 
 
 class Stream:
-    """One conversation with a model. The cache stays between calls, and only tokens it does not hold are prefilled."""
+    """One conversation with a model. The cache stays between calls, and only tokens it does not hold are prefilled.
 
-    def __init__(self, network: Any, tokenizer: Tokenizer, context: int):
+    `after(0, ids)` is asked after every drawn token of a reply, and returns the tokens to force next (lab/calls.py); they
+    count against the context, not against max_tokens, and end nothing. Ids in `banned` are never drawn. Both may be
+    changed between two replies.
+    """
+
+    def __init__(
+        self, network: Any, tokenizer: Tokenizer, context: int, after: After | None = None,
+        banned: Collection[int] = (),
+    ):  # fmt: skip
         self.network, self.tokenizer, self.context = network, tokenizer, context
+        self.after, self.banned = after, banned
         self.cache = new_cache(network)
         self.held: list[int] = []
         self.prefilled = 0  # prompt tokens of the last call that the cache did not hold yet
@@ -72,13 +85,14 @@ class Stream:
 
     def __call__(
         self, ids: Sequence[int], sampling: Sampling, seed: int = 0, stop: Sequence[str] = (), top: int = 0,
-        completes: bool = False,
+        completes: bool = False, said: int = 0, forced: Sequence[int] = (),
     ) -> Iterator[Token]:  # fmt: skip
         """Tokens after `ids` until an END, a stop string, max_tokens or the end of the context. The END token is yielded
         too. Text that may still become a stop string, or that ends inside a character, comes with a later token.
         UserError, before the first token is asked for, where there is no prompt or it leaves no room. Closing the
         iterator cancels; the cache keeps what it holds. `completes`: the text of `ids` goes on, so the first word keeps
-        its space where a tokenizer would drop it at the beginning of a text."""
+        its space where a tokenizer would drop it at the beginning of a text. The last `said` of `ids` are of the reply
+        itself, which goes on with `forced`."""
         if not 0 <= seed < 1 << 64:
             raise UserError(f"--seed {seed}: must lie between 0 and 2^64 - 1")
         if not ids:
@@ -88,42 +102,52 @@ class Stream:
                 f"the prompt has {len(ids)} tokens, the model's context {self.context}; shorten it by "
                 f"{len(ids) - self.context + 1}"
             )
-        return self._tokens(ids, sampling, seed, stop, top, completes)
+        return self._tokens(ids, sampling, seed, stop, top, completes, len(ids) - said, deque(forced))
 
     def _tokens(
-        self, ids: Sequence[int], sampling: Sampling, seed: int, stop: Sequence[str], top: int, completes: bool
-    ) -> Iterator[Token]:
+        self, ids: Sequence[int], sampling: Sampling, seed: int, stop: Sequence[str], top: int, completes: bool,
+        begin: int, queue: deque[int],
+    ) -> Iterator[Token]:  # fmt: skip
         everything, held = list(ids), ""
         decoder, stops = self.tokenizer.stream(), Stops(stop)
         for token in ids if completes else ():
             decoder.push(token)
-        random = np.random.default_rng(seed)
-        limit = min(sampling.max_tokens, self.context - len(ids))
-        for count in range(1, limit + 1):
-            token, logp, p, best = self._next(everything, count == 1, sampling, random, top)
+        random, drawn = np.random.default_rng(seed), 0
+        while len(everything) < self.context and (queue or drawn < sampling.max_tokens):
+            forced = bool(queue)
+            token, logp, p, best = self._next(everything, ids, sampling, random, top, queue)
             everything.append(token)
-            if token in self.tokenizer.ends:
+            drawn += not forced
+            if token in self.tokenizer.ends and not forced:
                 yield Token(token, held + decoder.flush(), logp, p, best)
                 return
+            if self.after and not forced and len(everything) < self.context:
+                queue.extend(self.after(0, everything[begin:]))
             held += decoder.push(token)
-            cut, ready = stops.scan(held)
-            if count == limit and not cut:  # nothing more comes, so nothing is held back
-                held += decoder.flush()
+            cut, ready = (False, len(held)) if forced else stops.scan(held)
+            if (len(everything) >= self.context or (drawn >= sampling.max_tokens and not queue)) and not cut:
+                held += decoder.flush()  # nothing more comes, so nothing is held back
                 ready = len(held)
-            yield Token(token, held[:ready], logp, p, best)
+            yield Token(token, held[:ready], logp, p, best, forced)
             if cut:
                 return
             held = held[ready:]
 
     def _next(
-        self, everything: list[int], first: bool, sampling: Sampling, random: np.random.Generator, top: int
-    ) -> tuple[int, float, float, tuple[tuple[int, float], ...]]:
+        self, everything: list[int], prompt: Sequence[int], sampling: Sampling, random: np.random.Generator, top: int,
+        queue: deque[int],
+    ) -> tuple[int, float, float, tuple[tuple[int, float], ...]]:  # fmt: skip
+        """(id, logp, p, best) of the next token: the next in the queue, or one that is drawn."""
         try:
-            raw = self._bring(everything) if first else self._append(everything[-1:])
-            logits = penalised(raw, [sampling.recent(everything)], sampling.repetition_penalty)
-            ids, logp = draw(logits, random.random(1), sampling)
-            if sampling.plain and not top:  # nothing to compute twice
-                return int(ids[0]), float(logp[0]), math.exp(logp[0]), ()
+            raw = self._bring(everything) if len(everything) == len(prompt) else self._append(everything[-1:])
+            uniform = random.random(1)  # for forced tokens too, as in a batch
+            if queue:
+                ids, logp = np.array([queue.popleft()], np.int32), np.zeros(1)
+            else:
+                logits = penalised(barred(raw, self.banned), [sampling.recent(everything)], sampling.repetition_penalty)
+                ids, logp = draw(logits, uniform, sampling)
+                if sampling.plain and not top and not self.banned:  # nothing to compute twice
+                    return int(ids[0]), float(logp[0]), math.exp(logp[0]), ()
             p, best = own(raw, ids, top)
         except BaseException:
             self._forget()

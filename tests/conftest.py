@@ -107,3 +107,11 @@ def cli(home: Path) -> Lab:
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def caller(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `caller`, a little model that searches and runs code, and `metals.db`, its index; see tests/callers.py."""
+    from tests import callers
+
+    return callers.make(tmp_path_factory.mktemp("caller"))
