@@ -42,7 +42,7 @@ def test_a_recipe_names_its_charts_and_what_it_forgot_comes_behind() -> None:
             {"title": "KL", "keys": ["kl"], "log": True},
         ]
     }
-    found = panels(said, ["reward", "kl", "tokens", "entropy", "mem_peak"])
+    found = panels(said, ["reward", "kl", "tokens", "conversations", "entropy", "mem_peak"])
     assert found[:2] == [Panel("reward", ("reward", "reward/format")), Panel("KL", ("kl",), log=True)]
     assert [p.keys for p in found[2:]] == [("entropy",), ("mem_peak",)]
 

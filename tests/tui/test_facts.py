@@ -134,6 +134,12 @@ def test_the_slim_header_says_the_most_in_two_lines() -> None:
         assert all(cell_len("".join(t for t, _ in line)) <= max(width, 40) for line in headline(info(), {}, NOW, width))
 
 
+def test_what_it_does_is_told_until_it_is_done() -> None:
+    assert "measuring" in said(lines(info(note="measuring"), DETAILS, {}, NOW, 26))
+    assert "measuring" in said(lines(info("died", note="measuring"), DETAILS, {}, NOW, 26))
+    assert "measuring" not in said(lines(info("done", note="measuring"), DETAILS, {}, NOW, 26))
+
+
 def test_small_things() -> None:
     assert bar(0.5, 5) == ("━━╸", "──")
     assert bar(7, 3) == ("━━━", "")

@@ -38,7 +38,8 @@ GROUPS = (
     ("memory GB", re.compile(r"^mem(ory)?_")),
 )
 EXACT = re.compile(r"^(lr|learning_rate|epoch|mem(ory)?_.*)$")  # drawn as they are: there is no noise to average away
-HOUSEKEEPING = re.compile(r"^(mem(ory)?_.*|tok_s|tokens)$")  # figures that alone are no reason for a curve
+COUNTS = frozenset(("tokens", "conversations"))  # how much a step held: in the table, no chart of its own
+HOUSEKEEPING = re.compile(r"^(mem(ory)?_.*|tok_s|tokens|conversations)$")  # figures that alone are no reason for a curve
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def panels(passport: Mapping[str, Any], keys: Sequence[str]) -> list[Panel]:
     """All charts of a run, the big one first: those that its recipe names, then what else it logs. Without names the
     reward or the loss is big, and figures that belong together share a chart."""
     found = declared(passport)
-    taken = {key for panel in found for key in panel.keys} | {"tokens"}
+    taken = {key for panel in found for key in panel.keys} | COUNTS
     left = [key for key in keys if key not in taken]
     if not found:
         for pattern in BIG:

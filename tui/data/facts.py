@@ -183,7 +183,8 @@ def lines(
     if info.headline:
         state.append((f"  {plain(info.headline)}", f"{VALUE} bold"))
     out.append(state)
-    if note := plain(status.get("note") or ""):
+    note = plain(status.get("note") or "")
+    if note and info.state != "done":  # what it did last is no news then
         out.append([(note, LABEL)])
     if info.total:
         share = info.step / info.total
