@@ -18,8 +18,8 @@ BOUNDS = [
 ]  # the best first
 HEADING = re.compile(r"#{1,6}\s+(.+?)\s*#*")
 CHUNK = 1000  # passages written at once
-# Words are compared by their stems (Porter 1980): on questions about the World Factbook the best passage holds the answer
-# of 50 % instead of 40 %.
+# Words are compared by their stems (Porter 1980): of questions about the World Factbook that lifts the share whose answer
+# is in the best passage by a quarter.
 TABLE = (
     "CREATE VIRTUAL TABLE passages USING "
     "fts5(title, text, key UNINDEXED, tokenize = 'porter unicode61 remove_diacritics 2')"
