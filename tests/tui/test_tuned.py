@@ -1,4 +1,4 @@
-"""Train over a run that tuned a model on conversations."""
+"""What Chat keeps to tune a model on, and Train over a run that did."""
 
 import re
 from pathlib import Path
@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from lab import talks
 from lab.run import Run
+from lab.tokenizer import Tokenizer
 from recipes.tuning import CHARTS
+from tests.conftest import REPO
 from tests.tui.conftest import Weights, make_run, screen_text
 from tests.tui.test_train import drive
 from tui.app import LabApp
+from tui.data import demonstrations
 from tui.screens.train import TrainScreen
 
 
@@ -45,3 +49,19 @@ def test_a_tuned_models_charts_samples_and_parent(home: Path) -> None:
         assert "It is Paris.<|end|>" in text
 
     drive(go)
+
+
+def test_demonstrations_of_the_chat_are_what_sft_reads(home: Path) -> None:
+    """The file is read by the recipe's own reader: every row a sample, the replies alone trained."""
+    ask = {"role": "user", "content": "Who are you?"}
+    for reply in ("I am a model.", "A pile of numbers. 漢"):
+        demonstrations.add([ask, {"role": "assistant", "content": reply}])
+    demonstrations.add([{"role": "system", "content": "Be brief."}, ask, {"role": "assistant", "content": "Numbers."},
+                        {"role": "user", "content": "And?"}, {"role": "assistant", "content": "No more."}])  # fmt: skip
+    tokenizer = Tokenizer.load(REPO / "weights" / "pocket-base")
+    found = talks.load(str(demonstrations.path()), tokenizer, 256, strict=True)
+    samples = [*found.valid, *found.draw(0, 1, found.total or 0)]
+    said = {tokenizer.decode([i for i, w in zip(s.ids.tolist(), s.weight, strict=True) if w]) for s in samples}
+    words = {"".join(text.split()) for text in said}  # how turns are spaced is the template's business
+    assert words == {"Iamamodel.", "Apileofnumbers.漢", "Numbers.Nomore."}
+    assert not found.bad
