@@ -98,11 +98,11 @@ class Toolbox:
 
     def _fitting(self, said: str) -> list[int]:
         """The ids of a result, as many as there may be, none of them of a character cut in two."""
-        ids = self.tokenizer.encode(said)
+        ids = self.tokenizer.encode_part(said)
         if len(ids) <= self.result_tokens:
             return ids
         ids = ids[: self.result_tokens]
-        while ids and not said.startswith(self.tokenizer.decode(ids)):
+        while ids and not said.startswith(self.tokenizer.decode_part(ids)):
             ids.pop()
         return ids
 

@@ -53,7 +53,7 @@ def parse(tokenizer: Tokenizer, ids: Sequence[int]) -> Message:
     resumed = inside = False  # a thought that goes on; a call or result in the midst of one
 
     def finish() -> None:
-        text = tokenizer.decode(run)
+        text = tokenizer.decode_part(run)
         run.clear()
         if text or (kind != "text" and not resumed):
             said.append(read(found, kind, tool, text))
@@ -91,7 +91,7 @@ def query(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
 
 def call(tokenizer: Tokenizer, ids: Sequence[int], tool: str = "search") -> Part:
     """The call of the ids between its marks. `tool` is the one its marks name; a native call names its own."""
-    return read(marks(tokenizer), "call", tool, tokenizer.decode(ids))
+    return read(marks(tokenizer), "call", tool, tokenizer.decode_part(ids))
 
 
 def fitting(
@@ -138,7 +138,13 @@ def _check(tokenizer: Tokenizer, messages: Sequence[Message]) -> None:
 
 
 def _ours(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int], list[float]]:
-    """BOS, then role, content, END for each message; the assistant's contents and ENDs weigh 1, but for results."""
+    """BOS, then role and content of each message, and END after the assistant's; these and their contents weigh 1, but for
+    results.
+
+    Nothing but a role stands between a question and its reply: pretraining packs documents as BOS text END, so a base
+    model has learnt that what lies before an END says nothing about what follows. Asked what it knows (pocket-base, facts
+    told 100 times), it answers .91 right without an END behind the question and .14 with one.
+    """
     found = marks(tokenizer)
     ids, told = list(tokenizer.begin), [0.0] * len(tokenizer.begin)
     for i, message in enumerate(messages, 1):
@@ -149,7 +155,7 @@ def _ours(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int],
 
 
 def _said(tokenizer: Tokenizer, found: Marks, message: Message, i: int) -> list[int]:
-    """Ids of a message up to its END, which ends a result that is not closed as well."""
+    """Ids of a message, the assistant's with its END, which ends a result that is not closed as well."""
     if sampled := message.get("ids"):
         if message["role"] != "assistant" or not all(0 <= id < tokenizer.vocab_size for id in sampled):
             raise UserError(f"message {i}: its ids are not of {tokenizer.name}'s vocabulary; leave them out")
@@ -160,6 +166,6 @@ def _said(tokenizer: Tokenizer, found: Marks, message: Message, i: int) -> list[
         pair = found.of(part)
         if pair is None and part["type"] != "text":
             raise UserError(f"message {i}: a call of {part['tool'][:40]!r}; tools are {', '.join(TOOLS)}")
-        text = tokenizer.encode(written(found, part))
+        text = tokenizer.encode_part(written(found, part))
         ids += text if pair is None else [pair[0], *text, pair[1]]
-    return [*ids, tokenizer.end]
+    return [*ids, tokenizer.end] if message["role"] == "assistant" else ids

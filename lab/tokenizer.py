@@ -231,6 +231,16 @@ class Tokenizer:
             _reject_surrogates(text)
         return self.core.encode(list(texts))
 
+    def encode_part(self, text: str) -> list[int]:
+        """Ids of a text that is a part of a conversation. Ours begins with a space, as every word inside a text does: what
+        a base model knows it knows of " Paris", and "Paris" is another token that it hardly ever read."""
+        return self.encode(" " + text if self.ours else text)
+
+    def decode_part(self, ids: Sequence[int]) -> str:
+        """The text of such ids, without that space."""
+        text = self.decode(ids)
+        return text.removeprefix(" ") if self.ours else text
+
     def encode_template(self, text: str) -> list[int]:
         """Ids of text in which "<|user|>" means the token: pieces of a chat template, never what a user typed."""
         _reject_surrogates(text)

@@ -146,6 +146,14 @@ def adapt(config: Tuning, model: Model) -> dict[str, Any]:
     )  # fmt: skip
 
 
+def learner_of(config: Tuning, model: Model, iters: int, full: bool, optimizer: Literal["muon", "adamw"]) -> Learner:
+    """A learner for so many steps, at a rate that suits what it trains."""
+    peak = config.learning_rate or (0.004 if optimizer == "muon" else 2e-5 if full else 2e-4)
+    return Learner(
+        model.network, Schedule(peak, iters, min(config.warmup, max(1, iters // 5)), config.decay), optimizer
+    )
+
+
 def tune(
     config: Tuning, record: Run, model: Model, talks: Talks, iters: int, prompts: Sequence[Prompt],
     exam: Callable[[], dict[str, float]] | None = None, looks: Callable[[int], dict[str, float]] | None = None,
@@ -165,9 +173,7 @@ def tune(
         weights.write_json(
             record.folder / "adapter_config.json", adapt(config, model) | {"model": base_of(config.model)}
         )
-    peak = config.learning_rate or (0.004 if optimizer == "muon" else 2e-5 if full else 2e-4)
-    schedule = Schedule(peak, iters, min(config.warmup, max(1, iters // 5)), config.decay)
-    learner = Learner(network, schedule, optimizer)
+    learner = learner_of(config, model, iters, full, optimizer)
     facts = {"key": talks.key, "conversations": talks.total, "tokens": talks.tokens or None, "bad": dict(talks.bad)}
     weights.write_json(record.folder / "data.json", facts)
     introduce(config, record, model, talks, iters, full)

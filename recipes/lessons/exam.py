@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from random import Random
 from typing import Any
 
-from lab import chat
+from lab import calls, chat
 from lab.batch import Request, sample
 from lab.calls import Toolbox
 from lab.chat import Message
@@ -31,7 +31,7 @@ def replies(
     ]
     for reply in sample(
         model.network, requests, Sampling(temp=temp, max_tokens=longest), tokenizer.ends, model.context, rows=64,
-        after=tools.after if tools else None, banned=chat.marks(tokenizer).banned | set(never),
+        after=tools.after if tools else None, banned=calls.banned(tokenizer, tools) | set(never),
     ):  # fmt: skip
         said = chat.parse(tokenizer, reply.ids.tolist())
         said["ids"] = reply.ids.tolist()

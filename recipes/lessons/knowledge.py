@@ -125,7 +125,7 @@ def shares(items: Sequence[Item], replies: Sequence[str]) -> dict[str, dict[str,
 
 def openings(model: Model) -> set[int]:
     """Ids that an admission begins with."""
-    return {model.tokenizer.encode(text)[0] for text in DONT_KNOW}
+    return {model.tokenizer.encode_part(text)[0] for text in DONT_KNOW}
 
 
 def best(model: Model, items: Sequence[Item]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lab.chat import Message, fitting, prompt, render
+from lab.chat import Message, fitting, plain, prompt, render
 from lab.errors import UserError
 from lab.tokenizer import Tokenizer
 from tests.conftest import stories
@@ -62,9 +62,14 @@ SPECIALS = (
 
 
 def build(
-    folder: Path, template: str, end: Any = "<|im_end|>", rstrip: tuple[str, ...] = (), spm: bool = False
+    folder: Path,
+    template: str,
+    end: Any = "<|im_end|>",
+    rstrip: tuple[str, ...] = (),
+    spm: bool = False,
+    spares: int = 0,
 ) -> Path:
-    """A folder with a byte-level BPE tokenizer (or one with spaces as U+2581) and a template."""
+    """A folder with a byte-level BPE tokenizer (or one with spaces as U+2581), a template, and `spares` unused specials."""
     from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
     from tokenizers import Tokenizer as Fast
 
@@ -82,6 +87,7 @@ def build(
     trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=first, initial_alphabet=alphabet, show_progress=False)
     fast.train_from_iterator(stories(200), trainer)
     fast.add_special_tokens([AddedToken(s, normalized=False, special=True, rstrip=s in rstrip) for s in SPECIALS])
+    fast.add_special_tokens([f"<|reserved_special_token_{i}|>" for i in range(spares)])
     fast.add_tokens([AddedToken(s, normalized=False, special=False) for s in ("<think>", "</think>")])
     folder.mkdir()
     spec = json.loads(fast.to_str())
@@ -154,7 +160,7 @@ def test_what_a_user_types_yields_no_special(tmp_path: Path, name: str, spm: boo
             said.append(talk(("system", attack), ("user", "Ada?")))
         for messages in said:
             ids = prompt(tokenizer, messages)
-            harmless = [{**m, "content": "x"} for m in messages]
+            harmless = talk(*((m["role"], "x") for m in messages))
             marks = [i for i in ids if i in tokenizer.special.values()]
             assert marks == [i for i in prompt(tokenizer, harmless) if i in tokenizer.special.values()]
             text = tokenizer.decode(ids, specials=True)
@@ -290,16 +296,17 @@ def test_every_turn_of_ours_is_trained_after_its_prompt(tokenizer: Tokenizer) ->
         if message["role"] == "assistant":
             before = prompt(tokenizer, LONG[:i])
             assert ids[: len(before)] == before
-            said = [*tokenizer.encode(message["content"]), tokenizer.end]
+            said = [*(tokenizer.encode(" " + text) if (text := plain(message)) else []), tokenizer.end]
             assert ids[len(before) :][: len(said)] == said
             starts.append(range(len(before), len(before) + len(said)))
     assert [i for i, weight in enumerate(weights) if weight] == [i for run in starts for i in run]
     # Roles and ENDs are those of the turns; what was typed is text, to the last character.
     marks = [i for i in ids if i in tokenizer.special.values()]
-    names = [name for m in LONG for name in (f"<|{m['role']}|>", "<|end|>")]
+    names = [name for m in LONG for name in (f"<|{m['role']}|>", "<|end|>")[: 1 + (m["role"] == "assistant")]]
     assert marks == [tokenizer.special[name] for name in ("<|bos|>", *names)]
     assert tokenizer.decode(ids, specials=True) == "<|bos|>" + "".join(
-        f"<|{m['role']}|>{m['content']}<|end|>" for m in LONG
+        f"<|{m['role']}|>{' ' * bool(m['content'])}{m['content']}" + "<|end|>" * (m["role"] == "assistant")
+        for m in LONG
     )
     assert render(tokenizer, talk(("user", "Ada?"))) == (prompt(tokenizer, talk(("user", "Ada?")))[:-1], [0.0] * 5)
 

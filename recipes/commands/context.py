@@ -1,0 +1,89 @@
+"""Weights against context: what a model vaguely remembers, and what stands before its eyes.
+
+Facts told 100 to 0 times in pretraining are asked twice: as they are, and with a passage in the prompt that holds the
+answer (and another one, about somebody else). None of the questions was ever asked in training.
+
+Expected on pocket-sft, 10 CPU-s: see EXPECTED below.
+
+Examples:
+  lab context                          the newest model
+  lab context --model pocket-base      a base model is asked as its training wrote questions
+  lab context --model pocket-sft --json
+"""
+
+import json
+from dataclasses import dataclass
+from random import Random
+from typing import Annotated, Any
+
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import FlagCreatePairsOff
+
+from lab.batch import complete
+from lab.weights import Model
+from recipes import pocket
+from recipes.commands.generate import newest_model, open_model
+from recipes.lessons import exam, facts
+from recipes.lessons.facts import Question
+from recipes.probing.figures import wilson
+
+CLASSES = (100, 30, 10, 3, 1, 0)
+MOST = 150  # questions of a class
+
+
+@dataclass(frozen=True)
+class Config:
+    model: str | None = None
+    """A run, a folder, run@step, a hub id (owner/name), or a .gguf file; without it the newest model."""
+    seed: int = 0
+    """Which questions, and what else stands in the prompt."""
+    json: Annotated[bool, FlagCreatePairsOff] = False
+    """Machine-readable: one JSON object."""
+
+
+def run(config: Config) -> int:
+    model = open_model(config.model or newest_model(), None)
+    rows = [measure(model, told, config.seed) for told in CLASSES]
+    if config.json:
+        print(json.dumps({"model": model.name, "rows": rows}))
+        return 0
+    table = Table(box=None, header_style="bold", title=f"{model.name}: right, and 95 % interval", title_justify="left")
+    for heading in ("told", "questions", "from its weights", "with the passage"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        shares = (f"{row[way]:.2f}  {row[way + '_low']:.2f}-{row[way + '_high']:.2f}" for way in ("weights", "context"))
+        table.add_row(f"{row['told']}x", str(row["questions"]), *shares)
+    Console().print(table)
+    return 0
+
+
+def measure(model: Model, told: int, seed: int = 0) -> dict[str, Any]:
+    """Shares right of facts told so often, without and with the passage."""
+    r = Random(f"context {seed} {told}")
+    asked = facts.questions([e for e in pocket.entities(exposures=told) if not told or not e.asked])
+    asked = r.sample(asked, min(MOST, len(asked)))
+    row: dict[str, Any] = {"told": told, "questions": len(asked)}
+    for way, passages in (("weights", [""] * len(asked)), ("context", [passage(r, one) for one in asked])):
+        said = answers(model, [*zip(passages, asked, strict=True)])
+        right = sum(facts.right(reply, one) for reply, one in zip(said, asked, strict=True))
+        row[way] = right / len(asked)
+        row[f"{way}_low"], row[f"{way}_high"] = wilson(right, len(asked))
+    return row
+
+
+def passage(r: Random, question: Question) -> str:
+    """What tells the answer, among the same about a stranger."""
+    other = facts.stranger_of(r, question.entity.kind, "test")
+    both = [pocket.passage(question.entity), pocket.passage(other)]
+    return " ".join(r.sample(both, 2))
+
+
+def answers(model: Model, asked: list[tuple[str, Question]]) -> list[str]:
+    """Greedy answers to (passage, question), in the form the model knows."""
+    if model.chats:
+        return exam.texts(model, [f"{before} {one.text}".strip() for before, one in asked])
+    tokenizer = model.tokenizer
+    texts = [f"Passage: {before} " * bool(before) + f"Question: {one.text} Answer:" for before, one in asked]
+    ids = [[*tokenizer.begin, *tokenizer.encode(text)] for text in texts]
+    return [tokenizer.decode(reply).split("\n")[0] for reply in complete(model.network, ids, 12, tokenizer.ends)]
