@@ -5,7 +5,7 @@ import itertools
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lab import read
@@ -93,24 +93,27 @@ def clean(text: str) -> str:
 # -- documents into passages -------------------------------------------------------------------------------------------
 
 
-def documents(data: str, column: str = "text", tell: Callable[[int], None] | None = None) -> Iterator[Passage]:
-    """The passages of all documents in a file, a folder or a hub data set, held-out files too. `tell` hears how many bytes
-    have been read. A row may hold a "title" beside its text; a note is titled by its first heading, or its file's name."""
-    before = 0
-    for file in files(data):
-        note, done = read.suffix(file) in read.NOTES, 0
-        for document in read.documents(file, column):
-            title, text = (document.title, document.text) if not note else heading(document.text, file)
-            yield from passages(title, text)
-            if tell and document.done != done:
-                tell(before + (done := document.done))
-        before += file.stat().st_size
-
-
 def files(data: str) -> list[Path]:
-    """All files of text that `data` names."""
+    """All files of text in a file, a folder or a hub data set, held-out ones too."""
     train, valid = read.files(data)
     return sorted({*train, *valid})
+
+
+def documents(
+    paths: Sequence[Path], column: str = "text", tell: Callable[[int], None] | None = None
+) -> Iterator[Passage]:
+    """The passages of all documents in these files. `tell` hears how many bytes have been read. A row may hold a "title"
+    beside its text; a note is titled by its first heading, or its file's name."""
+    before = 0
+    for file in paths:
+        note, done = read.suffix(file) in read.NOTES, 0
+        for document in read.documents(file, column):
+            title, text = heading(document.text, file) if note else (document.title, document.text)
+            yield from passages(title, text)
+            if tell and document.done != done:
+                done = document.done
+                tell(before + done)
+        before += file.stat().st_size
 
 
 def heading(text: str, file: Path) -> tuple[str, str]:
