@@ -90,7 +90,8 @@ STAGES = (
     ),
     Stage(
         "reasoning", "reasoning", "Practice on problems with known answers, and thinking appears", "a model that reasons",
-        ("grpo", "think", "reasoning", "rlvr"), "sft", ("search", "honesty"), ANY, ("reward", "pass_at_1", "loss"),
+        ("think", "grpo", "rejection", "selfplay", "reasoning", "rlvr"), "sft", ("search", "honesty"),
+        ANY, ("reward", "pass_at_1", "loss"),
     ),
     Stage(
         "reward-model", "reward model", "Learn from rankings what people like", "a reward model", ("reward_model",), "sft",
