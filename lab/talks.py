@@ -44,8 +44,8 @@ class Talks:
     valid: list[Sample]
     total: int | None = None
     tokens: int = 0  # of the finite set
-    cut: int = 0  # conversations of it whose last turns, or texts whose end, were too long
     bad: Counter[str] = field(default_factory=Counter)
+    cut: int = 0  # conversations whose last turns, or texts whose end, were too long
 
 
 def conversation(row: Any) -> list[Message] | str:
@@ -180,8 +180,9 @@ class Made(NamedTuple):
 
 
 def samples(tokenizer: Tokenizer, found: Iterable[Row], longest: int) -> Iterator[Made]:
-    """Rows as Samples. UserError where the model has no template and a row is a conversation."""
-    done = 0
+    """Rows as Samples. UserError where the model has no template and a row is a conversation. With the first thought, call
+    or result, unused special tokens of a hub vocabulary get a use (`Tokenizer.reserve`), which `save` keeps."""
+    done, asked = 0, tokenizer.ours
     for where, talk in found:
         if isinstance(talk, Bad):
             yield Made(where, talk, False, done)
@@ -189,6 +190,8 @@ def samples(tokenizer: Tokenizer, found: Iterable[Row], longest: int) -> Iterato
         done += size(talk)
         if not isinstance(talk, str) and not tokenizer.ours and tokenizer.chat_template is None:
             raise UserError(f"{tokenizer.name} has no chat template; tune a chat model, or give rows of text")
+        if not asked and not isinstance(talk, str) and any(p["type"] != "text" for m in talk for p in chat.parts(m)):
+            asked = tokenizer.reserve() or True
         try:
             made = Made(where, *fitted(tokenizer, talk, longest), done)
         except Bad as error:

@@ -1,10 +1,11 @@
 """The chat template of our vocabulary, for mlx-lm, transformers and LM Studio: the ids that lab/chat.py gives, as long as
 no text spells a special token (there it becomes one).
 
-Every text begins with a space, and only the assistant's turns end with END (lab/chat.py says why). It reads content as text or typed parts, and OpenAI's tool_calls (arguments as an object, as transformers has them), role
-"tool" and reasoning_content. A result stands behind the call of its id, else behind the next call. A turn ends where no
-result follows; one that was interrupted by results goes on without a new header, so after a result at the very end the
-reply goes on too.
+Every text begins with a space, and only the assistant's turns end with END (lab/chat.py says why). It reads content as text
+or typed parts, and OpenAI's tool_calls (arguments as an object, as transformers has them), role "tool" and
+reasoning_content. A result stands behind the call of its id, else behind the next call. A turn ends where no result
+follows; one that was interrupted by results goes on without a new header, so after a result at the very end the reply goes
+on too.
 """
 
 OURS = r"""

@@ -32,6 +32,7 @@ COMMANDS = {
         "recipes.commands.data",
         "look at training text, and clean it: yours, the hub's, the pocket world",
     ),
+    "show-chat": ("recipes.commands.show_chat", "see which tokens of your conversations are trained, before you train"),
     "plan": ("recipes.commands.plan", "what a run would do: memory, time, disk, the exact command"),
     "runs": ("recipes.commands.runs", "list runs and models"),
     "ctl": ("recipes.commands.ctl", "pause, resume, checkpoint or stop a live run"),

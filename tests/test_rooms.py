@@ -11,11 +11,11 @@ REPO = Path(__file__).resolve().parent.parent
 ALLOWED = {"lab": {"lab"}, "recipes": {"recipes", "lab"}, "tui": {"tui", "lab"}}
 FOR_TUI = (
     "lab.runs", "lab.run", "lab.tokenizer", "lab.chat", "lab.data", "lab.errors", "lab.explain", "lab.models", "lab.hub",
-    "lab.words", "lab.display", "lab.read", "lab.clean", "lab.gguf", "lab.gguf_tokenizer",
+    "lab.words", "lab.display", "lab.read", "lab.clean", "lab.gguf", "lab.gguf_tokenizer", "lab.talks", "lab.mask", "lab.parts",
 )  # fmt: skip
 NO_MLX = (
-    *FOR_TUI, "lab.fetch", "lab.near", "lab.rules", "lab.worker", "tui.app", "tui.palette", "tui.data.client",
-    "recipes.cli", "recipes.commands.doctor", "recipes.commands.tokens", "recipes.pocket", "tui",
+    *FOR_TUI, "lab.fetch", "lab.near", "lab.rules", "lab.worker", "tui.app", "tui.palette", "tui.data.client", "recipes.cli",
+    "recipes.commands.doctor", "recipes.commands.tokens", "recipes.commands.show_chat", "recipes.pocket", "tui",
 )  # fmt: skip
 
 

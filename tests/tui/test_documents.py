@@ -9,10 +9,12 @@ import threading
 import time
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab import read
+from lab.chat import openai
 from lab.errors import UserError
 from lab.runs import runs
 from lab.tokenizer import Tokenizer
@@ -23,6 +25,7 @@ from tui.data import look_words
 from tui.data.documents import Documents
 from tui.data.looks import POCKET, Look, column, files_of, known, sources
 from tui.data.rows import conversation, masked, row_text
+from tui.widgets.document import mask_content, talk_lines
 
 
 def every(docs: Documents) -> list[str]:
@@ -147,6 +150,12 @@ TALK = [
 ]
 
 
+TYPED = [
+    {"type": "think", "text": "a product"}, {"type": "call", "tool": "code", "text": "9 * 9"},
+    {"type": "result", "text": "81"}, {"type": "text", "text": "81."},
+]  # fmt: skip
+
+
 def test_what_is_a_conversation() -> None:
     assert conversation({"messages": TALK}) == TALK
     assert conversation({"prompt": "2+2?", "completion": "4", "x": 1}) == [
@@ -155,19 +164,25 @@ def test_what_is_a_conversation() -> None:
     assert conversation({"prompt": "2+2?", "chosen": "4", "rejected": "5"}) is not None
     shared = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
     assert [m["role"] for m in conversation(shared) or []] == ["user", "assistant"]
-    parts = {
-        "messages": [{"role": "assistant", "content": [{"type": "think", "text": "hm"}, {"type": "text", "text": "4"}]}]
-    }
-    assert conversation(parts) == [{"role": "assistant", "content": "hm\n4"}]
-    for row in (
-        None,
-        {},
-        {"messages": []},
-        {"messages": ["a"]},
-        {"messages": [{"role": "user", "content": 3}]},
-        {"text": "a"},
-    ):
-        assert conversation(row) is None  # type: ignore[arg-type]
+    assert conversation({"conversation": TALK}) == TALK
+    # Typed parts and OpenAI's form, as a training reads them.
+    typed = [{"role": "user", "content": "9 * 9?"}, {"role": "assistant", "content": TYPED}]
+    assert conversation({"messages": typed}) == typed
+    assert conversation({"messages": openai(typed)}) == typed  # type: ignore[arg-type]
+    # What no training takes is shown as far as it goes.
+    odd: list[dict[str, object]] = [
+        {"role": "wizard", "content": "x"},
+        {"from": "gpt", "value": [{"type": "image"}, {"type": "text", "text": "a cat"}]},
+    ]
+    assert conversation({"messages": odd}) == [
+        {"role": "wizard", "content": "x"}, {"role": "assistant", "content": "(image)\na cat"},
+    ]  # fmt: skip
+    assert row_text({"messages": typed}) == "user: 9 * 9?\n\nassistant: think: a product\ncode: 9 * 9\nresult: 81\n81."
+    nothing: list[Any] = [
+        None, {}, {"messages": []}, {"messages": ["a"]}, {"messages": [{"role": "user", "content": 3}]}, {"text": "a"},
+    ]  # fmt: skip
+    for row in nothing:
+        assert conversation(row) is None
     assert row_text({"messages": TALK}).startswith("user: Hi")
     assert row_text({"a": 1, "b": "first string"}) == "first string"
     assert row_text({"body": "x", "text": "y"}, "body") == "x"
@@ -175,14 +190,36 @@ def test_what_is_a_conversation() -> None:
 
 def test_the_mask_trains_what_the_assistant_says(tokenizer: Tokenizer) -> None:
     pieces = masked(tokenizer, TALK)  # type: ignore[arg-type]
-    assert "".join(p.text for p in pieces if p.trained) == "Hello! 🙂<|end|>See you.<|end|>"
-    assert "".join(p.text for p in pieces if not p.trained and not p.special) == "Hi <|end|> é🙂Bye"
+    assert "".join(p.text for p in pieces if p.trained) == " Hello! 🙂<|end|> See you.<|end|>"
+    assert "".join(p.text for p in pieces if not p.trained and not p.special) == " Hi <|end|> é🙂 Bye"
     # The special token that the user spelt is text; those of the format are tokens of their own.
-    assert [p.text for p in pieces if p.special and not p.trained][:3] == ["<|bos|>", "<|user|>", "<|end|>"]
+    assert [p.text for p in pieces if p.special and not p.trained][:3] == ["<|bos|>", "<|user|>", "<|assistant|>"]
     assert all(p.tokens == 1 for p in pieces if p.special)
-    assert [p.text for p in pieces if p.ends] == ["<|end|>"] * 4
+    assert [p.text for p in pieces if p.ends] == [" Hi <|end|> é🙂", "<|end|>", " Bye", "<|end|>"]
     with pytest.raises(UserError, match="'wizard'"):
         masked(tokenizer, [{"role": "wizard", "content": "x"}])
+    with pytest.raises(UserError, match=r"not trained: role order \(user user assistant\)"):
+        masked(tokenizer, [TALK[0], *TALK[:2]])  # type: ignore[list-item]
+
+
+def test_thoughts_calls_and_results_are_shown_and_masked_by_kind(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    path = tmp_path / "talks.jsonl"
+    path.write_text(json.dumps({"messages": [TALK[0], {"role": "assistant", "content": TYPED}]}) + "\n")
+    document = Documents(path).get(0)
+    assert document is not None
+    messages = conversation(document.row)
+    assert messages
+    text = "\n".join("".join(words for words, _ in line) for line in talk_lines(messages))
+    assert text == "user\nHi <|end|> é🙂\n\nassistant\nthink  a product\ncode  9 * 9\nresult  81\n81."
+    pieces = masked(tokenizer, messages)
+    assert "".join(p.text for p in pieces if p.trained) == (
+        "<|think|> a product<|/think|><|code|> 9 * 9<|/code|> 81.<|end|>"
+    )  # fmt: skip
+    assert "".join(p.text for p in pieces if not p.trained).endswith("<|assistant|><|result|> 81<|/result|>")
+    assert mask_content(pieces).plain == (
+        "<|bos|><|user|> Hi <|end|> é🙂\n<|assistant|><|think|> a product<|/think|><|code|> 9 * 9<|/code|>"
+        "<|result|> 81<|/result|> 81.<|end|>"
+    )
 
 
 # -- sources and looks -----------------------------------------------------------------------------------------------

@@ -17,10 +17,11 @@ from lab.errors import UserError
 from tui.data.documents import Document, Documents
 from tui.data.facts import LABEL, VALUE, Line
 from tui.data.facts import plain as one_line
-from tui.data.rows import Piece, conversation, masked
+from tui.data.rows import Piece, conversation, labelled, masked
 from tui.widgets.facts import content
 
 COUNTED = 20_000  # characters of a document whose tokens are counted
+PARTS = {"think": "$secondary", "search": "$accent", "code": "$accent", "result": "$warning"}
 ROLES = {"user": "$primary", "assistant": "$success", "system": "$foreground-muted", "tool": "$warning"}
 
 
@@ -250,7 +251,12 @@ def talk_lines(messages: Sequence[Any]) -> list[Line]:
         role = one_line(message["role"], 20)
         out += [[]] if out else []
         out.append([(role, f"{ROLES.get(role, VALUE)} bold")])
-        out += [[(line.expandtabs(4).translate(CONTROLS), VALUE)] for line in message["content"].split("\n")]
+        for label, text in labelled(message):
+            head: Line = [(f"{one_line(label, 20)}  ", f"{PARTS.get(label, VALUE)} bold")] if label else []
+            style = PARTS.get(label, VALUE)
+            for line in text.split("\n"):
+                out.append([*head, (line.expandtabs(4).translate(CONTROLS), style)])
+                head = [(" " * (len(label) + 2), style)] if label else []
     return out
 
 
