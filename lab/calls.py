@@ -12,7 +12,7 @@ from lab import chat
 from lab.errors import UserError
 from lab.parts import ALIASES
 from lab.tokenizer import Tokenizer
-from lab.tools import Tool
+from lab.tools import Python, Search, Tool
 
 ENOUGH = "Error: no more calls."  # what a call beyond the last allowed one is told
 UNKNOWN = "Error: there is no tool {}."
@@ -21,9 +21,9 @@ UNKNOWN = "Error: there is no tool {}."
 class Toolbox:
     """Tools for one vocabulary. `after` is what lab.batch and lab.stream ask after each drawn token: the ids to force next.
 
-    At most `max_calls` calls a turn are answered; a query longer than `query_tokens` is closed where it stands, and a
-    result is cut to `result_tokens`. Every call gets a result: an error where there is no such tool, or where a tool
-    fails. A model is trained on those too.
+    At most `max_calls` calls a turn are answered; a query longer than `query_tokens` (four times as long where calls are
+    JSON) is closed where it stands, and a result is cut to `result_tokens`. Every call gets a result: an error where there
+    is no such tool, or where a tool fails. A model is trained on those too.
     """
 
     def __init__(
@@ -31,8 +31,9 @@ class Toolbox:
         result_tokens: int = 128,
     ):  # fmt: skip
         self.tokenizer, self.tools = tokenizer, {tool.name: tool for tool in tools}
-        self.max_calls, self.query_tokens, self.result_tokens = max_calls, query_tokens, result_tokens
         self.marks = chat.marks(tokenizer)
+        self.max_calls, self.result_tokens = max_calls, result_tokens
+        self.query_tokens = query_tokens * (4 if self.marks.native else 1)
         for name in self.tools:
             if getattr(self.marks, name, None) is None or self.marks.result is None:
                 raise UserError(
@@ -131,3 +132,8 @@ def banned(tokenizer: Tokenizer, tools: Toolbox | None = None) -> frozenset[int]
     """The ids a model may never say in a talk with these tools."""
     found = chat.marks(tokenizer)
     return tools.banned if tools else found.banned | barred(found)
+
+
+def opened(search: str | None, code: bool) -> list[Tool]:
+    """The tools that a user asks for: a search in this index, code. UserError for what is no index."""
+    return [*([Search(search)] if search else []), *([Python()] if code else [])]

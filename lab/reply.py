@@ -6,19 +6,14 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lab import chat
+from lab.calls import Toolbox, banned
 from lab.errors import UserError
+from lab.parts import check
 from lab.sample import PREFILL, Sampling
 from lab.stream import Stops, Stream
 from lab.tokenizer import Tokenizer
 from lab.weights import Model
 
-# What opens and closes a part of a reply: tokens of ours, and those that hub models have under these names.
-PARTS = {"think": "think", "search": "call", "code": "call", "result": "result"}
-MARKS = {f"<|{name}|>": (f"<|/{name}|>", kind) for name, kind in PARTS.items()} | {
-    "<think>": ("</think>", "think"),
-    "<tool_call>": ("</tool_call>", "call"),
-    "<tool_response>": ("</tool_response>", "result"),
-}
 # A step: how many tokens of the prompt came into the cache, or a token said. The value at the end is why it ended.
 Steps = Generator[int | dict[str, Any], None, str]
 
@@ -35,6 +30,8 @@ class Asked:
     seed: int
     stop: list[str]
     top: int
+    search: str | None = None  # the index to search in
+    code: bool = False
 
 
 def asked(model: Model, request: dict[str, Any]) -> Asked:
@@ -45,8 +42,24 @@ def asked(model: Model, request: dict[str, Any]) -> Asked:
         raise UserError(f"top {top}: ask for 0 to 100 alternatives")
     if wrong := [i for i in prefix if not 0 <= i < model.tokenizer.vocab_size]:  # MLX would not notice
         raise UserError(f"prefix: {model.name} has no token {wrong[0]}")
+    search, code = _tools(model, request)
     ids, dropped = _prompt(model, request, sampling, prefix)
-    return Asked(ids, dropped, "text" in request, prefix, sampling, seed, _list(request, "stop", str), top)
+    stop = _list(request, "stop", str)
+    return Asked(ids, dropped, "text" in request, prefix, sampling, seed, stop, top, search, code)
+
+
+def _tools(model: Model, request: dict[str, Any]) -> tuple[str | None, bool]:
+    """(index to search in, whether code may be run)."""
+    given = request.get("tools")
+    given = {} if given is None else given
+    if not isinstance(given, dict) or not given.keys() <= {"search", "code"}:
+        raise UserError('tools: give {"search": the path of an index or null, "code": true or false}')
+    search, code = given.get("search") or None, given.get("code") or False
+    if not isinstance(search, str | None) or not isinstance(code, bool):
+        raise UserError('tools: "search" is the path of an index or null, "code" true or false')
+    if (search or code) and "text" in request:
+        raise UserError(f"{model.name} completes text here, and calls no tools; ask it with messages")
+    return search, code
 
 
 def _prompt(model: Model, request: dict[str, Any], sampling: Sampling, prefix: list[int]) -> tuple[list[int], int]:
@@ -62,66 +75,113 @@ def _prompt(model: Model, request: dict[str, Any], sampling: Sampling, prefix: l
         return ids, 0
     if not model.chats:
         raise UserError(f"{model.name} is a base model without a chat template; it completes text")
-    keys = ("role", "content")
     if not isinstance(messages, list) or not all(
-        isinstance(m, dict) and all(isinstance(m.get(key), str) for key in keys) for m in messages
+        isinstance(m, dict) and isinstance(m.get("role"), str) for m in messages
     ):
-        raise UserError("messages: each needs a role and a content, both text")
+        raise UserError("messages: each needs a role, and a content of text or parts")
     if not messages:
         raise UserError("there is no message to answer")
+    said = [_message(model.tokenizer, m) for m in messages]
+    check(said)
     room = max(min(sampling.max_tokens, model.context // 4), len(prefix) + 1)
-    said = [chat.Message(role=m["role"], content=m["content"]) for m in messages]
     ids, _, dropped = chat.fitting(model.tokenizer, said, model.context, room)
     return ids, dropped
 
 
+def _message(tokenizer: Tokenizer, given: dict[str, Any]) -> chat.Message:
+    """A message with the ids it was sampled as, where these are of our own vocabulary: a hub template tells turns anew."""
+    said = chat.Message(role=given["role"], content=given.get("content", ""))
+    if tokenizer.ours and (ids := _list(given, "ids", int)):
+        said["ids"] = ids
+    return said
+
+
 class Shown:
-    """What each id of a reply shows: its text as far as it is final, and what part of the reply it belongs to."""
+    """What each id of a reply shows: its text as far as it is final, and what part of the reply it belongs to (`part`,
+    and of a call the `tool`, as its marks name it)."""
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], completes: bool, stop: Sequence[str]):
-        special = tokenizer.special
-        self._opens = {special[name]: kind for name, (_, kind) in MARKS.items() if name in special}
-        self._special = tokenizer.core.hidden | {*self._opens} | {special.get(name, -1) for name, _ in MARKS.values()}
+        found = chat.marks(tokenizer)
+        self._opens, self._close, self._inside = found.opens(), -1, False
+        self._think = found.think
+        self._closes = frozenset(close for _, _, close in self._opens.values())
+        self._marks = self._opens.keys() | self._closes
+        self._special = tokenizer.core.hidden | self._marks
         self._tokenizer, self._decoder, self._stops = tokenizer, tokenizer.stream(), Stops(stop)
-        self._held, self._part = "", "text"
+        # Each part of ours begins with a space (Tokenizer.encode_part), which is no part of what it says.
+        self._spaced = tokenizer.ours and not completes
+        self._fresh, self._held, self.part, self.tool = self._spaced, "", "text", ""
         self.over = ""  # end or stop, once the reply is
         for token in prompt:
             self._kind(token)  # some templates open a thought themselves
             if completes:
                 self._decoder.push(token)  # text that goes on keeps its first space, and ends a character begun
 
+    def opens(self, token: int) -> str:
+        """What part this id opens; "" for none."""
+        return self._opens[token][0] if token in self._opens else ""
+
     def _kind(self, token: int) -> str:
+        """The kind of this id; what is open is followed as lab.chat.parse follows it."""
         if token not in self._special:
-            return self._part
-        self._part = self._opens.get(token, "text")  # a close, a role, an end: what was open is over
+            return self.part
+        if token in self._opens:
+            before = self.part
+            self.part, self.tool, self._close = self._opens[token]
+            self._inside = self.part != "think" and (self._inside or before == "think")
+        elif token == self._close:
+            self._inside = self._inside and self.part != "think"
+            self.part, self.tool, self._close = "text", "", -1
+            if self._inside and self._think:  # a thought goes on after a call
+                self.part, self._close = "think", self._think[1]
+        elif token in self._tokenizer.ends or token not in self._closes:
+            self.part, self.tool, self._close, self._inside = "text", "", -1, False  # a role, an end: all is over
         return "special"
 
-    def push(self, token: int, last: bool = False) -> dict[str, Any]:
+    def push(self, token: int, last: bool = False, forced: bool = False) -> dict[str, Any]:
         """The next id. Text that may still become a stop string, or a part of a character, comes with a later one,
-        unless this is the `last`."""
-        cut = False
-        if token in self._tokenizer.ends:
+        unless this is the `last`. What was `forced` ends nothing."""
+        cut, ready = False, 0
+        if token in self._tokenizer.ends and not forced:
             self.over = "end"
         else:
-            self._held += self._decoder.push(token)
-            cut, ready = self._stops.scan(self._held)
+            self._held += self._said(self._decoder.push(token))
+            cut, ready = (False, len(self._held)) if forced else self._stops.scan(self._held)
             self.over = "stop" if cut else ""
         if (last or self.over) and not cut:  # nothing more comes, so nothing is held back
             self._held += self._decoder.flush()
             ready = len(self._held)
         text, self._held = self._held[:ready], self._held[ready:]
-        return {"id": token, "piece": self._tokenizer.piece(token), "text": text, "kind": self._kind(token)}
+        told = {"id": token, "piece": self._tokenizer.piece(token), "text": text, "kind": self._kind(token)}
+        self._fresh = self._spaced if token in self._marks else self._fresh
+        return told | {"forced": True} if forced else told
+
+    def _said(self, text: str) -> str:
+        """New text without the space that a part begins with."""
+        if text and self._fresh:
+            self._fresh, text = False, text.removeprefix(" ")
+        return text
 
 
-def steps(stream: Stream, ask: Asked, shown: Shown) -> Steps:
+def begun(shown: Shown, prefix: Sequence[int]) -> list[dict[str, Any]]:
+    """The tokens that the reply begins with; results among them were put in by a tool."""
+    told = []
+    for token in prefix:
+        before = shown.part
+        told.append(shown.push(token, forced=before == "result" or shown.opens(token) == "result"))
+    return told
+
+
+def steps(stream: Stream, ask: Asked, shown: Shown, tools: Toolbox | None = None) -> Steps:
     """Work on the reply, a step a time; `shown` has seen the prefix. UserError at once where the prompt leaves no room.
     Closing it cancels, and the stream keeps what it holds."""
-    ids = [*ask.ids, *ask.prefix]
-    tokens = stream(ids, ask.sampling, ask.seed, top=ask.top)
+    ids, forced = [*ask.ids, *ask.prefix], tools.resume(ask.prefix) if tools and not shown.over else []
+    stream.after = tools.after if tools else None
+    stream.banned = frozenset() if ask.completes else banned(stream.tokenizer, tools)
+    tokens = stream(ids, ask.sampling, ask.seed, top=ask.top, said=len(ask.prefix), forced=forced)
 
     def go() -> Steps:
-        room = stream.context - len(ids)
-        limit = min(ask.sampling.max_tokens, room)
+        drawn = 0
         if not shown.over:
             yield from _prefill(stream, ids)
         for count, token in enumerate(() if shown.over else tokens, 1):
@@ -131,12 +191,13 @@ def steps(stream: Stream, ask: Asked, shown: Shown) -> Steps:
                 raise UserError(
                     "the model's scores are no numbers (NaN): its weights are broken; take another checkpoint"
                 )
+            drawn += not token.forced
             top = [[i, stream.tokenizer.piece(i), _short(p)] for i, p in token.top]
             told = {"p": _short(token.p), "logp": _short(token.logp), "top": top}
-            yield shown.push(token.id, count == limit) | told
+            yield shown.push(token.id, token.last, token.forced) | told
             if shown.over:
                 break
-        return shown.over or ("length" if ask.sampling.max_tokens <= room else "context")
+        return shown.over or ("length" if drawn >= ask.sampling.max_tokens else "context")
 
     return go()
 
@@ -150,7 +211,7 @@ def _prefill(stream: Stream, ids: list[int]) -> Iterator[int]:
         at = 0  # such a cache begins anew
     while len(ids) - at > PREFILL:
         at += PREFILL
-        next(stream(ids[:at], Sampling(temp=1.0, max_tokens=1)))
+        next(stream(ids[:at], Sampling(temp=1.0, max_tokens=1)))  # what it draws is not kept
         yield stream.prefilled
 
 

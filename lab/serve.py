@@ -1,6 +1,7 @@
 """What `lab.worker` does between its pipes: models in slots, and their replies, one token of each in turn."""
 
 import gc
+import os
 import queue
 import re
 import sys
@@ -14,8 +15,10 @@ from typing import Any
 import mlx.core as mx
 
 from lab import device, display, hub, reply, weights
-from lab.errors import UserError
+from lab.calls import Toolbox
+from lab.errors import UserError, expand
 from lab.stream import Stream
+from lab.tools import Python, Search, Tool
 from lab.worker import Event, Pipe
 
 BATCH = 0.05  # seconds between two events with tokens
@@ -58,6 +61,8 @@ class Server:
 
     def __init__(self, pipe: Pipe):
         self.pipe, self.slots = pipe, dict[str, Slot]()
+        self.searches: dict[str, tuple[Any, Search]] = {}  # path -> (which file it is, its index)
+        self.python: Python | None = None
         self._flushed = 0.0
 
     def serve(self) -> None:
@@ -217,15 +222,36 @@ class Server:
         assert slot.stream
         began, tokenizer = time.perf_counter(), slot.model.tokenizer
         ask = reply.asked(slot.model, request)
+        tools = self._toolbox(slot.model, ask)
         shown = reply.Shown(tokenizer, ask.ids, ask.completes, ask.stop)
-        prefix = [shown.push(i) for i in ask.prefix]
-        steps = reply.steps(slot.stream, ask, shown)
+        prefix = reply.begun(shown, ask.prefix)
+        steps = reply.steps(slot.stream, ask, shown, tools)
         self._flush(began)  # the first step may take long
         pieces = [tokenizer.piece(i) for i in ask.ids]
         self.pipe.tell(
             "begin", id=request["id"], slot=slot.name, ids=ask.ids, pieces=pieces, dropped=ask.dropped, prefix=prefix
         )
         slot.going = Going(request["id"], steps, len(ask.ids) + len(prefix), began)
+
+    def _toolbox(self, model: weights.Model, ask: reply.Asked) -> Toolbox | None:
+        """The tools that a reply may call. An index stays open until its file is another one."""
+        if not (ask.search or ask.code):
+            return None
+        tools: list[Tool] = [self._searching(ask.search)] if ask.search else []
+        if ask.code:
+            self.python = self.python or Python()
+            tools.append(self.python)
+        return Toolbox(model.tokenizer, tools)
+
+    def _searching(self, path: str) -> Search:
+        try:
+            seen = os.stat(expand(path))
+            mark = (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns)
+        except (OSError, ValueError):
+            mark = None
+        if path not in self.searches or self.searches[path][0] != mark:
+            self.searches[path] = mark, Search(path)  # a reply that goes on may still ask the one before
+        return self.searches[path][1]
 
     def _step(self, slot: Slot) -> None:
         going = slot.going

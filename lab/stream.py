@@ -20,7 +20,7 @@ from lab.tokenizer import Tokenizer
 class Token:
     """One sampled token; logp (nats) is of the distribution it was drawn from, p of the model's own at temperature 1;
     top holds the model's own most probable (id, p) at this place, best first, as many as were asked for. A forced one was
-    put in (what a tool says): its logp is 0, and p what the model gave it."""
+    put in (what a tool says): its logp is 0, and p what the model gave it. Nothing comes after the `last`."""
 
     id: int
     text: str
@@ -28,6 +28,7 @@ class Token:
     p: float
     top: tuple[tuple[int, float], ...] = ()
     forced: bool = False
+    last: bool = False
 
 
 class Stream:
@@ -119,16 +120,17 @@ class Stream:
             everything.append(token)
             drawn += not forced
             if token in self.tokenizer.ends and not forced:
-                yield Token(token, held + decoder.flush(), logp, p, best)
+                yield Token(token, held + decoder.flush(), logp, p, best, last=True)
                 return
             if self.after and not forced and len(everything) < self.context:
                 queue.extend(self.after(0, everything[begin:]))
             held += decoder.push(token)
             cut, ready = (False, len(held)) if forced else stops.scan(held)
-            if (len(everything) >= self.context or (drawn >= sampling.max_tokens and not queue)) and not cut:
+            full = len(everything) >= self.context or (drawn >= sampling.max_tokens and not queue)
+            if full and not cut:
                 held += decoder.flush()  # nothing more comes, so nothing is held back
                 ready = len(held)
-            yield Token(token, held[:ready], logp, p, best, forced)
+            yield Token(token, held[:ready], logp, p, best, forced, cut or full)
             if cut:
                 return
             held = held[ready:]

@@ -5,6 +5,7 @@ characters, and answers the same question alike each time: its answers are train
 """
 
 import contextlib
+import hashlib
 import itertools
 import os
 import re
@@ -12,7 +13,6 @@ import shlex
 import shutil
 import sqlite3
 import sysconfig
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -240,7 +240,7 @@ class Python(_Closing):
             if self._closed:
                 raise RuntimeError("the sandbox is closed")
             if self._pool is None:
-                self._pool = self._start(_launcher(Path(self._stack.enter_context(tempfile.TemporaryDirectory()))))
+                self._pool = self._start(_launcher())
             return self._pool
 
     def _start(self, launcher: Path | None) -> "Monty":
@@ -257,7 +257,7 @@ class Python(_Closing):
         except Exception:
             if launcher is None:
                 raise
-            return self._start(None)  # a temporary folder in which nothing may be run
+            return self._start(None)  # a folder in which nothing may be run
 
     def _error(self, error: BaseException) -> str:
         """`Error: Kind: message` in one line. Limits are told in fixed words: the interpreter's hold measured figures."""
@@ -270,16 +270,26 @@ class Python(_Closing):
         return " ".join(f"Error: {said}".split())
 
 
-def _launcher(folder: Path) -> Path | None:
-    """A script that starts a worker with no environment, no right to write files, and silent: one that dies of its
-    memory limit says so on the terminal it shares with us."""
+def _launcher() -> Path | None:
+    """A script that starts a worker without the right to write files, and silent: one that dies of its memory limit says
+    so on the terminal it shares with us. It is kept in the cache; None, for the interpreter's own way to start a worker
+    (which takes its environment away too), where nothing can be kept there."""
+    from lab.data import cache_folder
+    from lab.runs import write_atomic
+
     here = Path(sysconfig.get_path("scripts"), "monty")
     monty = str(here) if here.is_file() else shutil.which("monty")
     if monty is None:
         return None
-    script = folder / "worker"
-    script.write_text(f'#!/bin/sh\nulimit -f 0\nulimit -c 0\nexec env -i {shlex.quote(monty)} "$@" 2>/dev/null\n')
-    script.chmod(0o700)
+    text = f'#!/bin/sh\nulimit -f 0\nulimit -c 0\nexec env -i {shlex.quote(monty)} "$@" 2>/dev/null\n'
+    script = cache_folder() / f"sandbox-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    try:
+        if not (script.is_file() and script.read_text() == text and os.access(script, os.X_OK)):
+            script.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(script, text)
+            script.chmod(0o700)
+    except OSError:
+        return None
     return script
 
 

@@ -4,18 +4,21 @@
 slots; replies in several slots go on in turn, token by token; a second reply in one slot waits for the first.
 
 requests  {"do": "load", "slot", "model", "dtype"?}     the slot's old model is unloaded first
-          {"do": "say", "id", "slot", "messages" or "text", "prefix"?, "sampling"?, "seed"?, "stop"?, "top"?}
-              messages go through the chat template, text is completed as it is; `prefix` holds the ids that the reply
-              already begins with, `sampling` the fields of lab.sample.Sampling (max_tokens counts new tokens), `top` how
-              many alternatives of each token to tell (5)
+          {"do": "say", "id", "slot", "messages" or "text", "prefix"?, "sampling"?, "seed"?, "stop"?, "top"?, "tools"?}
+              messages go through the chat template, text is completed as it is; a message's content is text or typed
+              parts (lab/parts.py), and an assistant's may bring the `ids` it was sampled as; `prefix` holds the ids that
+              the reply already begins with, `sampling` the fields of lab.sample.Sampling (max_tokens counts drawn
+              tokens), `top` how many alternatives of each token to tell (5), `tools` what the model may call:
+              {"search": the path of an index or null, "code": true or false}
           {"do": "cancel", "id"}    {"do": "unload", "slot"}, which also ends a download    {"do": "quit"}
 events    {"event": "progress", "slot", "what", "done", "total", "unit"}    total 0: nobody knows how long
           {"event": "loaded", "slot", "name", "model", "chats", "context", "vocabulary", "parameters", "seconds",
            "memory"}    {"event": "unloaded", "slot", "memory"}    bytes: of the weights; what MLX still holds
           {"event": "begin", "id", "slot", "ids", "pieces", "dropped", "prefix"}    the exact prompt; turns that no longer
               fit; {id, piece, text, kind} of each token that the reply begins with
-          {"event": "tokens", "id", "slot", "tokens": [{"id", "piece", "text", "p", "logp", "kind", "top"}]}, twenty times a
-              second at most; `text` is what became final, `kind` one of text, think, call, result, special
+          {"event": "tokens", "id", "slot", "tokens": [{"id", "piece", "text", "p", "logp", "kind", "top", "forced"?}]},
+              twenty times a second at most; `text` is what became final, `kind` one of text, think, call, result,
+              special; `forced` is true for what a tool put in, and not there for what the model said
           {"event": "end", "id", "slot", "stop", "first", "speed", "prefilled", "used", "seconds"}    stop is one of end,
               length, context, stop, cancelled
           {"event": "failed", "id" or null, "slot", "message"}    one line; the worker lives on. A load that fails leaves

@@ -114,4 +114,6 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `caller`, a little model that searches and runs code, and `metals.db`, its index; see tests/callers.py."""
     from tests import callers
 
-    return callers.make(tmp_path_factory.mktemp("caller"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return callers.make(tmp_path_factory.mktemp("caller"))

@@ -469,15 +469,13 @@ def prison(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Python, P
                 return
 
     threading.Thread(target=listen, daemon=True).start()
-    before = Path.cwd()
-    os.environ["SECRET"] = SECRET
-    os.chdir(here)
-    with Python() as python:
+    with pytest.MonkeyPatch.context() as patch, Python() as python:
+        patch.setenv("SECRET", SECRET)
+        patch.setenv("LAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.chdir(here)
         heard.append(str(server.getsockname()[1]))  # first its port
         python("1")
         yield python, here, heard
-    os.chdir(before)
-    del os.environ["SECRET"]
     server.close()
 
 
