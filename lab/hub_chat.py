@@ -184,6 +184,7 @@ class _Masks:
         return any(char in text for char in self._names.values())
 
 
+@functools.lru_cache(256)
 def _blank(text: str) -> str:
     """A text as long, with the same white space, and nothing else of which a special could be made."""
     return re.sub(r"\S+", lambda found: BLANK * len(found[0]), text)
