@@ -105,8 +105,7 @@ class Shown:
         self._opens, self._close, self._inside = found.opens(), -1, False
         self._think = found.think
         self._closes = frozenset(close for _, _, close in self._opens.values())
-        self._marks = self._opens.keys() | self._closes
-        self._special = tokenizer.core.hidden | self._marks
+        self._special = tokenizer.core.hidden | self._opens.keys() | self._closes
         self._tokenizer, self._decoder, self._stops = tokenizer, tokenizer.stream(), Stops(stop)
         # Each part of ours begins with a space (Tokenizer.encode_part), which is no part of what it says.
         self._spaced = tokenizer.ours and not completes
@@ -125,6 +124,7 @@ class Shown:
         """The kind of this id; what is open is followed as lab.chat.parse follows it."""
         if token not in self._special:
             return self.part
+        self._fresh |= self._spaced and (token in self._opens or token == self._close)
         if token in self._opens:
             before = self.part
             self.part, self.tool, self._close = self._opens[token]
@@ -153,7 +153,6 @@ class Shown:
             ready = len(self._held)
         text, self._held = self._held[:ready], self._held[ready:]
         told = {"id": token, "piece": self._tokenizer.piece(token), "text": text, "kind": self._kind(token)}
-        self._fresh = self._spaced if token in self._marks else self._fresh
         return told | {"forced": True} if forced else told
 
     def _said(self, text: str) -> str:
