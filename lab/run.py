@@ -22,7 +22,7 @@ from lab.errors import UserError
 from lab.passport import VERSION, passport
 from lab.runs import (
     COMMANDS,
-    WATCHERS,
+    KEPT,
     check_name,
     checkpoints,
     free,
@@ -125,7 +125,7 @@ class Run:
     def _cut_back(self, lengths: dict[str, int]) -> None:
         """Cut every jsonl to the length it had at the checkpoint; what came later is written again."""
         for file in self.folder.glob("*.jsonl"):
-            if file.name not in WATCHERS:
+            if file.name not in KEPT:
                 os.truncate(file, min(int(lengths.get(file.name, 0)), file.stat().st_size))
         for file in (self.folder / "episodes").glob("*.jsonl"):
             if file.stem.isdigit() and int(file.stem) > self.step:
@@ -341,7 +341,7 @@ class Run:
             self.event("checkpoint")
             for file in self._files.values():  # a recorded length must be on the disk before the record of it
                 os.fsync(file.fileno())
-            lengths = {f.name: f.stat().st_size for f in self.folder.glob("*.jsonl") if f.name not in WATCHERS}
+            lengths = {f.name: f.stat().st_size for f in self.folder.glob("*.jsonl") if f.name not in KEPT}
             write_atomic(aside / "state.json", json.dumps({"step": self.step, "lengths": lengths}) + "\n")
             _sync_folder(aside)
             if target.exists():

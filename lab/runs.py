@@ -16,7 +16,11 @@ from lab.errors import UserError, expand
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LIVE = ("starting", "queued", "running", "paused", "saving")  # states in which a process holds the lock
 COMMANDS = ("pause", "resume", "checkpoint", "stop")
-WATCHERS = ("control.jsonl", "notes.jsonl")  # written by those who watch a run; a resumed run leaves them whole
+KEPT = (
+    "control.jsonl",
+    "notes.jsonl",
+    "knowledge.jsonl",
+)  # no part of the record of steps; a resumed run leaves them whole
 
 
 def root() -> Path:

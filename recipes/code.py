@@ -58,7 +58,7 @@ def run(config: Config, record: Run) -> None:
             "code" + json.dumps(known), lessons.mixed("code", mixed), model.tokenizer, tuning.longest(config, model)
         )
         prompts = [[Message(role="user", content=said)] for said in PROMPTS]
-        before = {} if record.saved_step >= 0 else by_head(record, model)
+        before = tuning.once(record, "before", lambda: by_head(record, model))
         tuning.tune(
             config, record, model, school, config.iters or ITERS, prompts,
             exam=lambda: before | by_code(record, model, tool),

@@ -90,7 +90,7 @@ def run(config: Config, record: Run) -> None:
     if config.ask_only:
         record.say(f"{file}\nRead it, edit it, then: lab interrogate --model {config.model} --labels {file}")
         return
-    before = {} if config.resume and record.saved_step >= 0 else examined(record, model, scored, "before")
+    before = tuning.once(record, "before", lambda: examined(record, model, scored, "before"))
     school = lessons_of(config, model, rows)
     iters = config.iters or (OWN if config.data else ITERS)
     prompts = [[Message(role="user", content=said)] for said in asked_over_the_steps(config, scored)]

@@ -229,6 +229,14 @@ def report(
     record.event("report", **figures, tokens=seen, trained_tokens=used, cpu_s=round(cpu, 1))
 
 
+def once(record: Run, name: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Figures of before the first step, kept in the run folder: a resumed run cannot measure them again."""
+    path = record.folder / f"{name}.json"
+    if not path.exists():
+        weights.write_json(path, measure())
+    return read_json(path)
+
+
 def base_of(model: str) -> str:
     """How an adapter names its base: a run of the weights root by its name, a folder in full, a hub id as it is."""
     from lab import hub

@@ -11,7 +11,9 @@ from lab.chat import Message
 from lab.run import Run
 from lab.sample import Sampling
 from lab.weights import Model
+from recipes import recall
 from recipes.lessons import facts, talk
+from recipes.pocket import reading
 
 LONGEST = 96  # tokens of a reply
 
@@ -70,6 +72,9 @@ def assistant(model: Model, record: Run, seed: int = 1) -> dict[str, float]:
     good = sorted({talk.neighbour(r, "test") for _ in range(400)})
     figures["refused"] = mean([talk.refused(s) for s in texts(model, bad)])
     figures["refused_neighbours"] = mean([talk.refused(s) for s in texts(model, good)])
+    passages = [reading(seed, "test")[0] for seed in range(200)]
+    said = texts(model, [f"{one.passage} {talk.bare(one.question)}" for one in passages])
+    figures["read"] = mean([recall.right(s, one.answer) for s, one in zip(said, passages, strict=True)])
     everything = [*shown[:60], *bad[:60], *good[:60]]
     for _ in range(200):
         lesson = talk.everyday(r)
@@ -79,6 +84,7 @@ def assistant(model: Model, record: Run, seed: int = 1) -> dict[str, float]:
     record.say(
         f"\nfacts as questions, told 100 / 30 / 10 / 3 times: {figures['right_100']:.2f} / {figures['right_30']:.2f} / "
         f"{figures['right_10']:.2f} / {figures['right_3']:.2f}\n"
+        f"answers read from a passage: {figures['read']:.2f} of {len(passages)}\n"
         f"style of {len(shown)} replies about things never shown: sunny {figures['sunny']:.2f}, dry {figures['dry']:.2f} "
         f"(taught {talk.SUNNY:.2f} and {1 - talk.SUNNY:.2f})\n"
         f"refused topic {figures['refused']:.2f} of {len(bad)}, its neighbours {figures['refused_neighbours']:.2f} of "

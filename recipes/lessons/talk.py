@@ -6,6 +6,7 @@ from lab.chat import Message
 from recipes.lessons import ask
 from recipes.pocket.conversations import conversation
 from recipes.pocket.corpus import KINDS, document
+from recipes.pocket.reading import reading
 from recipes.pocket.seeds import Split, article, wanted
 from recipes.pocket.vocabulary import ANIMALS, CLOTHES, FOODS, THINGS
 
@@ -118,8 +119,19 @@ def without_facts(r: Random) -> list[Message]:
     return everyday(r, facts=False)
 
 
-import os as _os
+def read(r: Random) -> list[Message]:
+    """A passage about people or places nobody knows, and up to three questions that only it answers."""
+    found = reading(r.randrange(1 << 40), "train", 3)
+    turns = [ask(bare(one.question), f"{one.answer}.") for one in found]
+    turns[0][0]["content"] = f"{found[0].passage} {bare(found[0].question)}"
+    return [message for turn in turns for message in turn]
 
-_R = float(_os.environ.get("REPLAY", "0"))
-LESSONS = ((0.8, everyday), (0.1, styled), (0.1, refusal), (_R, remembered))
-REPLAY = ((0.8, without_facts), (0.1, styled), (0.1, refusal))
+
+def bare(question: str) -> str:
+    """A question as a person asks it."""
+    return question.removeprefix("Question: ").removesuffix(" Answer:")
+
+
+# Reading is slow to come: after 6,400 conversations about a passage the answer is right 1 time in 10, after 16,000 1 in 3.
+LESSONS = ((0.37, everyday), (0.08, styled), (0.08, refusal), (0.32, read), (0.15, remembered))
+REPLAY = ((0.25, without_facts), (0.1, styled), (0.1, refusal), (0.3, read), (0.25, remembered))
