@@ -120,6 +120,10 @@ class Shown:
         """What part this id opens; "" for none."""
         return self._opens[token][0] if token in self._opens else ""
 
+    def marks(self, token: int) -> bool:
+        """Whether this id opens or closes a part: what such tokens of hub models spell is no part of what is said."""
+        return token in self._opens or token in self._closes
+
     def _kind(self, token: int) -> str:
         """The kind of this id; what is open is followed as lab.chat.parse follows it."""
         if token not in self._special:

@@ -16,7 +16,7 @@ from typing import Annotated
 
 from tyro.conf import UseAppendAction, arg
 
-from lab import chat, device, weights
+from lab import calls, chat, device, weights
 from lab.display import CONTROLS
 from lab.errors import UserError
 from lab.runs import runs
@@ -112,7 +112,8 @@ def run(config: Config) -> int:
     text = from_stdin() if config.prompt == "-" else config.prompt
     model = open_model(config.model, config.dtype)
     tokenizer = model.tokenizer
-    if model.chats and config.chat_template:
+    talks = model.chats and config.chat_template
+    if talks:
         if not text.strip():
             raise UserError("the prompt is empty; say something with -p TEXT, or -p - for standard input")
         ids = chat.prompt(tokenizer, [{"role": "user", "content": text}])
@@ -120,7 +121,7 @@ def run(config: Config) -> int:
     else:
         ids = [*tokenizer.begin, *tokenizer.encode(text)]
         shown = text
-    stream = Stream(model.network, tokenizer, model.context)
+    stream = Stream(model.network, tokenizer, model.context, banned=calls.banned(tokenizer) if talks else ())
     seed = config.seed if config.seed is not None else fresh_seed()
     tokens = stream(ids, options, seed, config.stop, completes=bool(shown))
     show(shown)
@@ -129,7 +130,8 @@ def run(config: Config) -> int:
         for token in tokens:
             first = first or time.perf_counter()
             count += 1
-            show(token.text)
+            # A reply of ours begins with a space (Tokenizer.encode_part).
+            show(token.text.removeprefix(" ") if talks and tokenizer.ours and count == 1 else token.text)
     except KeyboardInterrupt:
         sys.stdout.write("\n")
         raise
