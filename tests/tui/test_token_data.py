@@ -123,7 +123,10 @@ def test_lines_end_at_line_ends_and_turns(ours: Book, theirs: Book) -> None:
     made = cut(ours, "one\ntwo\n\nthree")
     assert [ours.piece(int(made.ids[i])) for i in made.breaks] == ["⏎", "⏎", "⏎"]
     mine = cut_talk(ours, TALK)
-    assert [ours.piece(int(mine.ids[i])) for i in mine.breaks] == ["<|end|>"] * 5
+    assert [ours.piece(int(mine.ids[i])) for i in mine.breaks].count("<|end|>") == 2  # the replies'
+    lines = np.split(mine.ids, mine.breaks + 1)
+    begins = [ours.piece(int(line[0])) for line in lines if len(line)]
+    assert begins == ["<|bos|>", "<|user|>", "<|assistant|>", "<|user|>", "<|assistant|>"]  # the system's is with BOS
     hub = cut_talk(theirs, TALK)  # its template writes a line end after each <|im_end|>: one break for both
     after = [theirs.piece(int(hub.ids[i])) for i in hub.breaks]
     assert "<|im_end|>" not in after
@@ -154,7 +157,8 @@ def test_trained_are_the_replies_and_their_ends(book: Book) -> None:
     assert made.weights is not None
     said = b"".join(book.tokenizer.token_bytes(int(i)) for i in made.ids[made.weights > 0]).decode()
     end = book.tokenizer.piece(book.tokenizer.end)
-    assert said == f"No, 9.9 is more.{end}You are welcome.{end}"
+    space = " " if book.tokenizer.ours else ""  # our texts begin with one, as the base model read them
+    assert said == f"{space}No, 9.9 is more.{end}{space}You are welcome.{end}"
     question = "user: Is 9.11 more than 9.9?"
     asked = cut_talk(book, question)
     assert asked.weights is not None

@@ -130,6 +130,7 @@ class Cut:
 
 
 NOTHING = np.empty(0, np.int64)
+ROLES = ("system", "user", "assistant")
 
 
 def _whole(
@@ -137,7 +138,7 @@ def _whole(
     weights: np.ndarray | None = None,
 ) -> Cut:  # fmt: skip
     """A Cut with all that is counted once: a line ends after a token with a line end in it, of a conversation also after
-    one that ends a turn."""
+    one that ends a turn or stands before the next."""
     array = np.array(ids, np.int32)
     unique, place = np.unique(array, return_inverse=True)
     at = np.array([b"\n" in book.tokenizer.token_bytes(int(i)) for i in unique], bool)[place]
@@ -145,6 +146,9 @@ def _whole(
         closes = np.isin(array, list(book.tokenizer.ends))
         at |= closes
         at[:-1] &= ~(closes[:-1] & at[1:] & ~closes[1:])  # <|im_end|> and then ⏎: one line end, not two
+        opens = np.isin(array, [book.tokenizer.special.get(f"<|{role}|>", -1) for role in ROLES])
+        if book.tokenizer.ours:  # only replies end with <|end|>
+            at[1:-1] |= opens[2:]
     return Cut(text, array, ends, first, last, unique, place, np.flatnonzero(at), weights)
 
 
