@@ -39,7 +39,8 @@ GROUPS = (
 )
 EXACT = re.compile(r"^(lr|learning_rate|epoch|mem(ory)?_.*)$")  # drawn as they are: there is no noise to average away
 COUNTS = frozenset(("tokens", "conversations"))  # how much a step held: in the table, no chart of its own
-HOUSEKEEPING = re.compile(r"^(mem(ory)?_.*|tok_s|tokens|conversations)$")  # figures that alone are no reason for a curve
+# Figures that alone are no reason for a curve.
+HOUSEKEEPING = re.compile(r"^(mem(ory)?_.*|tok_s|tokens|conversations)$")
 
 
 @dataclass(frozen=True)
