@@ -22,6 +22,7 @@ RECIPES = {
     ),
     "search": ("recipes.search", "teach a model to look up what it does not know"),
     "code": ("recipes.code", "teach a model to compute with Python: letters, sums, decimals"),
+    "think": ("recipes.think", "tokens to think: the same model answers at once, step by step, too late, or by code"),
     "probes": ("recipes.probes", "see what a base model is: recital, few-shot, calibration, and four more probes"),
 }
 COMMANDS = {
@@ -33,6 +34,12 @@ COMMANDS = {
         "look at training text, and clean it: yours, the hub's, the pocket world",
     ),
     "show-chat": ("recipes.commands.show_chat", "see which tokens of your conversations are trained, before you train"),
+    "index": ("recipes.commands.index", "put documents into an index that a model can search"),
+    "synth": (
+        "recipes.commands.synth",
+        "conversations out of your own documents, written and checked by a local model",
+    ),
+    "judge": ("recipes.commands.judge", "a local model judges replies: right or wrong, or which of two is better"),
     "plan": ("recipes.commands.plan", "what a run would do: memory, time, disk, the exact command"),
     "runs": ("recipes.commands.runs", "list runs and models"),
     "ctl": ("recipes.commands.ctl", "pause, resume, checkpoint or stop a live run"),
@@ -41,6 +48,7 @@ COMMANDS = {
     "import": ("recipes.commands.import_model", "bring in a model from the hub, a GGUF file or a folder"),
     "export": ("recipes.commands.export", "write a model for other programs, quantised if you like"),
     "tui": ("recipes.commands.tui", "the window: live curves, chat, tokens (so does `lab` alone)"),
+    "context": ("recipes.commands.context", "weights against context: facts asked without and with the passage"),
     "probe-knowledge": (
         "recipes.commands.probe_knowledge",
         'is there a "don\'t know" neuron? known names against never-seen ones',
