@@ -7,6 +7,7 @@ This is how the pocket-* models in this repository were made.
 Examples:
   lab ship pretrain-1 --to pocket-base
   lab ship pretrain-1@400 --to early
+  lab ship sft-1 --to pocket-sft --parent pocket-base
   lab ship mine --to ~/models/mine --dtype float16
 """
 
@@ -24,6 +25,7 @@ from lab import convert, dequantise, weights
 from lab.errors import UserError, expand
 from lab.runs import NAME, find, inspect, read_json, read_lines, root
 
+KEPT = ("knowledge.jsonl", "before.json")  # what an interrogation found; later stages read it
 MODEL = ("generation_config.json", "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
@@ -37,6 +39,8 @@ class Config:
     """What the weights are stored in."""
     every: int = 10
     """Keep one of so many metrics rows."""
+    parent: str | None = None
+    """What its parent is called there, where that was shipped under another name."""
     replace: Annotated[bool, FlagCreatePairsOff] = False
     """Put it in the place of an older copy."""
 
@@ -88,7 +92,13 @@ def _copy(config: Config, source: Path, checkpoint: Path, target: Path) -> None:
 
 def _copy_record(config: Config, source: Path, step: int | None, target: Path) -> None:
     """How the weights came to be, up to the step they are of (None: the last)."""
-    weights.write_json(target / "run.json", _unplaced(read_json(source / "run.json")))
+    passport = _unplaced(read_json(source / "run.json"))
+    if config.parent:
+        passport |= {"parent": config.parent, "config": passport.get("config", {}) | {"model": config.parent}}
+    weights.write_json(target / "run.json", passport)
+    for name in KEPT:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
     status = {k: v for k, v in read_json(source / "status.json").items() if k not in ("pid", "note", "eta")}
     end = inspect(source).step if step is None else step
     early = end < inspect(source).step

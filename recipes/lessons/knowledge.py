@@ -1,6 +1,7 @@
 """What a model knows, found out by asking it (Llama 3's knowledge probing, arXiv:2407.21783, section 4.3.6), and the
 lessons made of it: what it knows it answers, what it does not know it says so."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from lab import chat, judge, read
+from lab import chat, match, read
 from lab.chat import Message
 from lab.errors import UserError
 from lab.sample import last_logits
@@ -52,7 +53,7 @@ def own(path: Path) -> Iterator[Item]:
         if not isinstance(question, str) or not question.strip() or not answers or not all(a.strip() for a in answers):
             raise UserError(f'{path}, row {number}: write {{"question": "...", "answer": "..."}}')
         about = str(given.get("about") or given.get("query") or question)
-        yield Item(question, answers[0], about, "", partial(judge.matches, answers=answers))
+        yield Item(question, answers[0], about, "", partial(match.matches, answers=answers))
 
 
 def split(items: list[Item], seed: int) -> tuple[list[Item], list[Item]]:
@@ -162,7 +163,7 @@ def frontier(
     rows = []
     good = np.sort(np.where(right[known], doubts[known], np.inf))
     for level in levels:
-        at = good[min(len(good), max(1, round(level * len(good)))) - 1]
+        at = good[min(len(good), max(1, math.ceil(level * len(good) - 1e-9))) - 1]
         if np.isfinite(at):
             invented = (doubts[never] <= at) & ~right[never]
             rows.append({"kept": level, "doubt": float(at), "invented": float(invented.mean())})
