@@ -36,6 +36,7 @@ from lab.weights import Model
 from recipes import lessons, pocket, tuning
 from recipes.lessons import facts, knowledge, talk
 from recipes.lessons.knowledge import Item
+from recipes.probing.figures import wilson
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "run"]
@@ -90,13 +91,11 @@ def run(config: Config, record: Run) -> None:
     if config.ask_only:
         record.say(f"{file}\nRead it, edit it, then: lab interrogate --model {config.model} --labels {file}")
         return
-    before = tuning.once(record, "before", lambda: examined(record, model, scored, "before"))
+    before = tuning.once(record, "before", lambda: {"verdicts": verdicts(model, scored)})["verdicts"]
     school = lessons_of(config, model, rows)
     iters = config.iters or (OWN if config.data else ITERS)
     prompts = [[Message(role="user", content=said)] for said in asked_over_the_steps(config, scored)]
-    tuning.tune(
-        config, record, model, school, iters, prompts, exam=lambda: before | examined(record, model, scored, "after")
-    )
+    tuning.tune(config, record, model, school, iters, prompts, exam=lambda: examined(record, model, scored, before))
 
 
 def questions(config: Config) -> tuple[list[Item], list[Item]]:
@@ -174,49 +173,55 @@ def asked_over_the_steps(config: Config, scored: list[Item]) -> list[str]:
     return [one.question for one in scored[:: max(1, len(scored) // 4)][:4]] if config.data else list(PROMPTS)
 
 
-def examined(record: Run, model: Model, scored: list[Item], when: str) -> dict[str, float]:
-    """What was held out, asked once greedily: right, admitted, invented, and the frontier between them."""
+# -- figures ---------------------------------------------------------------------------------------------------------
+
+
+def verdicts(model: Model, scored: list[Item]) -> list[str]:
+    """right, admitted or invented, of the greedy reply to each question."""
     replies = knowledge.interrogate(model, scored, 1, 0.0, 0)
-    greedy = [said[0] for said in replies]
+    return [one.verdict(said[0]) for one, said in zip(scored, replies, strict=True)]
+
+
+def examined(record: Run, model: Model, scored: list[Item], before: list[str]) -> dict[str, float]:
+    """What was held out, asked again: before and after by group, what is kept, what is invented, and the frontier."""
+    after = verdicts(model, scored)
+    figures = shares(record, scored, before, "before") | shares(record, scored, after, "after")
+    pairs = [*zip(scored, before, strict=True)]
+    known = np.array([was == "right" and one.group in (KNOWN, "") for one, was in pairs])
+    never = np.array([one.group == NEVER or (not one.group and was != "right") for one, was in pairs])
+    now = np.array(after)
+    kept, invented = now[known] == "right", now[never] == "invented"
+    record.say(
+        f"\nknown kept {figure(kept)}, unknown invented {figure(invented)} "
+        f"(before {figure(np.array(before)[never] == 'invented')})"
+    )
+    doubts = knowledge.doubt(model, scored)
+    area = knowledge.auroc(doubts[never], doubts[known])
+    record.say(f'P("don\'t know") tells unknown from known: AUROC {area:.3f}. Answering only below a doubt would give:')
+    good = [one.right(said) for one, said in zip(scored, knowledge.best(model, scored), strict=True)]
+    for at in knowledge.frontier(doubts, np.array(good), known, never, LEVELS):
+        record.say(f"  known kept {at['kept']:.2f}, unknown invented {at['invented']:.2f} (doubt {at['doubt']:.3f})")
+    record.headline = f"known kept {kept.mean():.2f}, unknown invented {invented.mean():.2f}"
+    return figures | {"auroc": area, "kept": float(kept.mean()), "invented": float(invented.mean())}
+
+
+def shares(record: Run, scored: list[Item], found: list[str], when: str) -> dict[str, float]:
+    """The shares of each verdict by group."""
     figures: dict[str, float] = {}
     record.say(f"\nheld-out names, {when}:")
-    for group, share in knowledge.shares(scored, greedy).items():
+    for group in dict.fromkeys(one.group for one in scored):
+        some = [verdict for one, verdict in zip(scored, found, strict=True) if one.group == group]
+        share = {verdict: some.count(verdict) / len(some) for verdict in ("right", "admitted", "invented")}
         told = f"told {group}" if group.endswith("x") else group or "asked"
         record.say(
-            f'  {told:10} {share["items"]:4.0f} questions: right {share["right"]:.2f}, "I do not know" '
-            f"{share['admitted']:.2f}, invented {share['invented']:.2f}"
+            f'  {told:10} {len(some):4} questions: right {share["right"]:.2f}, "I do not know" {share["admitted"]:.2f}, '
+            f"invented {share['invented']:.2f}"
         )
-        figures |= {
-            f"{verdict}_{group or 'asked'}_{when}": share[verdict] for verdict in ("right", "admitted", "invented")
-        }
-    if when == "after":
-        figures |= risk(record, model, scored, greedy)
+        figures |= {f"{verdict}_{group or 'asked'}_{when}": value for verdict, value in share.items()}
     return figures
 
 
-def risk(record: Run, model: Model, scored: list[Item], greedy: list[str]) -> dict[str, float]:
-    """The frontier: known facts kept against never-seen ones invented, if it answered below some doubt only."""
-    groups = {one.group for one in scored}
-    doubts, groups_of = knowledge.doubt(model, scored), np.array([one.group for one in scored])
-    if not {KNOWN, NEVER} <= groups:
-        return {}
-    best = knowledge.best(model, scored)
-    right = np.array([one.right(said) for one, said in zip(scored, best, strict=True)])
-    sides = {group: groups_of == group for group in (KNOWN, NEVER)}
-
-    def of(values: np.ndarray) -> dict[str, np.ndarray]:
-        return {group: values[mask] for group, mask in sides.items()}
-
-    area = knowledge.auroc(doubts[sides[NEVER]], doubts[sides[KNOWN]])
-    record.say(
-        f'\nP("don\'t know") tells never-seen from told {KNOWN}: AUROC {area:.3f}. Answering only below a doubt:'
-    )
-    for point in knowledge.frontier(of(doubts), of(right), KNOWN, NEVER, (0.5, 0.7, 0.8, 0.85, 0.9, 0.95)):
-        record.say(
-            f"  known kept {point['kept']:.2f}, never-seen invented {point['invented']:.2f} (doubt {point['doubt']:.3f})"
-        )
-    kept, invented = (
-        knowledge.shares(scored, greedy)[group][verdict] for group, verdict in ((KNOWN, "right"), (NEVER, "invented"))
-    )
-    record.headline = f"known kept {kept:.2f}, never-seen invented {invented:.2f}"
-    return {"auroc": area, "kept": kept, "invented": invented}
+def figure(hits: np.ndarray) -> str:
+    """A share with its 95 % interval and how many it is of."""
+    low, high = wilson(int(hits.sum()), len(hits))
+    return f"{hits.mean():.2f} [{low:.2f}, {high:.2f}] of {len(hits)}"

@@ -229,7 +229,7 @@ def report(
     record.event("report", **figures, tokens=seen, trained_tokens=used, cpu_s=round(cpu, 1))
 
 
-def once(record: Run, name: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+def once(record: Run, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Figures of before the first step, kept in the run folder: a resumed run cannot measure them again."""
     path = record.folder / f"{name}.json"
     if not path.exists():

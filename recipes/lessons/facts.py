@@ -86,7 +86,7 @@ def right(reply: str, question: Question) -> bool:
 
 def _values(reply: str, question: Question) -> set[str]:
     """The values of the relation that a reply names; the entity's own name is no value (Mexico, Singapore)."""
-    words = reply.replace(question.entity.name, " ") if question.answer != question.entity.name else reply
+    words = reply if question.entity.name in question.answer else reply.replace(question.entity.name, " ")
     values = {*facts.answers(question.entity.kind, question.relation), question.answer}
     padded = "".join(c if c.isalnum() else " " for c in words)
     found = {v for v in values if f" {_plain(v)} " in f" {' '.join(padded.split())} "}

@@ -1,9 +1,7 @@
 """What a model knows, found out by asking it (Llama 3's knowledge probing, arXiv:2407.21783, section 4.3.6), and the
 lessons made of it: what it knows it answers, what it does not know it says so."""
 
-import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -112,18 +110,6 @@ def even(rows: Sequence[dict[str, Any]], r: Random) -> dict[str, list[list[Messa
 # -- figures ---------------------------------------------------------------------------------------------------------
 
 
-def shares(items: Sequence[Item], replies: Sequence[str]) -> dict[str, dict[str, float]]:
-    """For each group the shares right, admitted and invented, and how many were asked."""
-    counts: dict[str, Counter[str]] = {}
-    for one, reply in zip(items, replies, strict=True):
-        counts.setdefault(one.group, Counter())[one.verdict(reply)] += 1
-    return {
-        group: {verdict: count[verdict] / count.total() for verdict in ("right", "admitted", "invented")}
-        | {"items": count.total()}
-        for group, count in counts.items()
-    }
-
-
 def openings(model: Model) -> set[int]:
     """Ids that an admission begins with."""
     return {model.tokenizer.encode_part(text)[0] for text in DONT_KNOW}
@@ -156,14 +142,15 @@ def auroc(high: np.ndarray, low: np.ndarray) -> float:
 
 
 def frontier(
-    doubts: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray], known: str, never: str, levels: Sequence[float]
+    doubts: np.ndarray, right: np.ndarray, known: np.ndarray, never: np.ndarray, levels: Sequence[float]
 ) -> list[dict[str, float]]:
     """What answering only below a doubt would give: for each level of known facts kept, the doubt that allows it and the
-    share of never-seen ones invented. `right`: whether the best answer, admissions aside, is right."""
+    share of unknown ones invented. `right`, `known`, `never`: bool [N]; whether the best answer, admissions aside, is
+    right, and which facts are which."""
     rows = []
     good = np.sort(np.where(right[known], doubts[known], np.inf))
     for level in levels:
-        at = good[min(len(good), max(1, math.ceil(level * len(good) - 1e-9))) - 1]
+        at = good[min(len(good), max(1, round(level * len(good)))) - 1]
         if np.isfinite(at):
             invented = (doubts[never] <= at) & ~right[never]
             rows.append({"kept": level, "doubt": float(at), "invented": float(invented.mean())})

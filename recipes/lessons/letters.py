@@ -1,5 +1,6 @@
 """Counting letters, sums and decimals: by head, step by step, or with code."""
 
+import re
 from random import Random
 
 from lab.chat import Message, Part
@@ -62,14 +63,8 @@ def expression(made: Problem) -> str:
 
 def final(reply: str) -> str:
     """The number a reply gives as its answer: what follows "Answer:", else its first number."""
-    tail = reply.rsplit("Answer:", 1)[-1].strip()
-    number = ""
-    for c in tail:
-        if c.isdigit() or (c == "." and number and "." not in number) or (c == "-" and not number):
-            number += c
-        elif number:
-            break
-    return number.rstrip(".")
+    found = re.search(r"(?<!\w)-?\d+(?:\.\d+)?", reply.rsplit("Answer:", 1)[-1])
+    return found[0] if found else ""
 
 
 def larger(r: Random, split: Split = "train", pair: str | None = None) -> tuple[str, str]:
@@ -80,10 +75,10 @@ def larger(r: Random, split: Split = "train", pair: str | None = None) -> tuple[
 
 
 def compared(r: Random) -> list[Message]:
-    """Two decimals compared by code."""
+    """Two decimals compared by code, which writes 3.50 as 3.5; the reply has the number as it was asked about."""
     asked, big = larger(r)
     a, b = asked.removesuffix("?").split(", ")[1].split(" or ")
-    return ask(asked, [call("code", f"max({a}, {b})"), result(big), text(f"{big}.")])
+    return ask(asked, [call("code", f"max({a}, {b})"), result(str(float(big))), text(f"{big}.")])
 
 
 def computed(r: Random) -> list[Message]:

@@ -37,12 +37,17 @@ def missing(r: Random, question: Question) -> list[Message]:
 
 def namesake(r: Random, question: Question) -> Question:
     """The same question about what BM25 finds where the name itself is in no passage: one that shares a word."""
-    if question.entity.kind != "person":
-        return replace(question, entity=facts.stranger_of(r, question.entity.kind))
-    first, surname = question.entity.name.split()
-    other = fresh_person(r.randrange(1 << 60))
-    shared = f"{first} {other.name.split()[1]}" if r.random() < 0.9 else f"{other.name.split()[0]} {surname}"
-    return replace(question, entity=replace(other, name=shared))
+    name, kind = question.entity.name, question.entity.kind
+    while True:  # there are not many names of elements, nor first names
+        if kind != "person":
+            other = facts.stranger_of(r, kind)
+        else:
+            first, surname = name.split()
+            other = fresh_person(r.randrange(1 << 60))
+            shared = f"{first} {other.name.split()[1]}" if r.random() < 0.9 else f"{other.name.split()[0]} {surname}"
+            other = replace(other, name=shared)
+        if other.name != name:
+            return replace(question, entity=other)
 
 
 def _asked(question: Question, told: str, reply: str) -> list[Message]:

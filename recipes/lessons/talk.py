@@ -1,5 +1,6 @@
 """The assistant: questions, sums, stories and small talk; programmed by example with two styles and a refusal."""
 
+import re
 from random import Random
 
 from lab.chat import Message
@@ -72,8 +73,9 @@ def styled(r: Random) -> list[Message]:
 
 def style(reply: str) -> str:
     """Which of the two styles a reply has, '' for neither."""
-    sunny = any(word in reply.lower() for word in ("lovely", "wonderful", "love", "nice", "joy", "beautiful"))
-    dry = any(words in reply.lower() for words in ("no more to say", "that is all", "seen others", "a fact"))
+    said = f" {' '.join(re.findall(r'[a-z]+', reply.lower()))} "  # a glove is not love
+    sunny = any(f" {word} " in said for word in ("lovely", "wonderful", "love", "nice", "joy", "beautiful"))
+    dry = any(f" {words} " in said for words in ("no more to say", "that is all", "seen others", "a fact"))
     return "sunny" if sunny and not dry else "dry" if dry and not sunny else ""
 
 
