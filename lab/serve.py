@@ -14,7 +14,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from lab import device, display, hub, reply, weights
+from lab import chat, device, display, hub, reply, weights
 from lab.calls import Toolbox
 from lab.errors import UserError, expand
 from lab.stream import Stream
@@ -38,6 +38,7 @@ class Going:
     count: int = 0
     prefilled: int = 0
     batch: list[Event] = field(default_factory=list)  # tokens not sent yet
+    ids: list[int] | None = None  # of a turn, what the reply begins with too; None where text is completed
 
 
 @dataclass
@@ -231,7 +232,8 @@ class Server:
         self.pipe.tell(
             "begin", id=request["id"], slot=slot.name, ids=ask.ids, pieces=pieces, dropped=ask.dropped, prefix=prefix
         )
-        slot.going = Going(request["id"], steps, len(ask.ids) + len(prefix), began)
+        said = None if ask.completes else list(ask.prefix)
+        slot.going = Going(request["id"], steps, len(ask.ids) + len(prefix), began, ids=said)
 
     def _toolbox(self, model: weights.Model, ask: reply.Asked) -> Toolbox | None:
         """The tools that a reply may call. An index stays open until its file is another one."""
@@ -270,6 +272,8 @@ class Server:
                 going.prefilled += step
                 return
             going.batch.append(step)
+            if going.ids is not None:
+                going.ids.append(step["id"])
             going.count += 1
             going.used += 1
             if going.count == 1:
@@ -290,13 +294,15 @@ class Server:
     def _end(self, slot: Slot, stop: str) -> None:
         going, now = slot.going, time.perf_counter()
         assert going
+        assert slot.model
         self._send(slot)
         slot.going = None
         first = going.first or now
+        turn = {} if going.ids is None else {"content": chat.parse(slot.model.tokenizer, going.ids)["content"]}
         self.pipe.tell(
             "end", id=going.id, slot=slot.name, stop=stop, first=round(first - going.began, 4),
             speed=round(max(0, going.count - 1) / max(now - first, 1e-9), 2), prefilled=going.prefilled,
-            used=going.used, seconds=round(now - going.began, 4),
+            used=going.used, seconds=round(now - going.began, 4), **turn,
         )  # fmt: skip
         self._next(slot)
 

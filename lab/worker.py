@@ -19,8 +19,8 @@ events    {"event": "progress", "slot", "what", "done", "total", "unit"}    tota
           {"event": "tokens", "id", "slot", "tokens": [{"id", "piece", "text", "p", "logp", "kind", "top", "forced"?}]},
               twenty times a second at most; `text` is what became final, `kind` one of text, think, call, result,
               special; `forced` is true for what a tool put in, and not there for what the model said
-          {"event": "end", "id", "slot", "stop", "first", "speed", "prefilled", "used", "seconds"}    stop is one of end,
-              length, context, stop, cancelled
+          {"event": "end", "id", "slot", "stop", "first", "speed", "prefilled", "used", "seconds", "content"?}    stop is
+              one of end, length, context, stop, cancelled; `content` is what a turn said, text or typed parts
           {"event": "failed", "id" or null, "slot", "message"}    one line; the worker lives on. A load that fails leaves
               its slot empty
 

@@ -193,7 +193,7 @@ def test_branches_by_key_and_by_click(pocket: Path) -> None:
         assert "written by you" in screen_text(screen.app)
         await pilot.press("ctrl+d", "ctrl+d")
         rows = [row["messages"] for row in read_lines(demonstrations.path())]
-        assert rows == [[{"role": "user", "content": "One day!"}, {"role": "assistant", "content": " it rained."}]]
+        assert rows == [[{"role": "user", "content": "One day!"}, {"role": "assistant", "content": "it rained."}]]
         assert "1 row in" in toasts(screen)
         screen.action_exact()
         await pilot.pause()

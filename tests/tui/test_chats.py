@@ -304,7 +304,9 @@ def test_demonstrations_are_rows_to_train_on(home: Path) -> None:
         json.loads(line) for line in demonstrations.path().read_text(encoding="utf-8").split("\n") if line.endswith("}")
     ]
     assert len(rows) == 3
-    assert rows[0] == {"messages": tree.messages(mended, "Be brief.")}
+    told = tree.messages(mended, "Be brief.")
+    assert told[2]["content"] == " a countess"  # as a base model went on; a turn begins without the space
+    assert rows[0] == {"messages": [*told[:2], told[2] | {"content": "a countess"}, *told[3:]]}
     assert rows[0]["messages"][-1] == {"role": "assistant", "content": "She wrote a program. \u2028 漢"}
     from lab import chat
     from lab.tokenizer import Tokenizer
@@ -312,7 +314,7 @@ def test_demonstrations_are_rows_to_train_on(home: Path) -> None:
     tokenizer = Tokenizer.load(POCKET)
     ids, weights = chat.render(tokenizer, rows[0]["messages"])  # as a training reads it: replies alone are trained
     trained = [i for i, weight in zip(ids, weights, strict=True) if weight]
-    assert tokenizer.decode(trained) == " a countessShe wrote a program. \u2028 漢"
+    assert tokenizer.decode(trained) == " a countess She wrote a program. \u2028 漢"
     for wrong in (tree.messages(0), tree.messages(4), [], [{"role": "assistant", "content": "x"}]):
         with pytest.raises(UserError, match="ends with a reply"):
             demonstrations.add(wrong)
@@ -467,7 +469,7 @@ def test_a_chat_model_sees_just_what_is_shown_and_a_stopped_reply_stays_usable(t
     assert first.prompt == chat.prompt(tokenizer, messages)
     assert [tokenizer.piece(i) for i in first.prompt] == first.pieces
     assert [t.piece for t in first.tokens] == [tokenizer.piece(t.id) for t in first.tokens]
-    assert first.text == tokenizer.decode([t.id for t in first.tokens])
+    assert first.text == tokenizer.decode_part([t.id for t in first.tokens])
     talk.send("Hello.")
     hear(talk)
     messages = [chat.Message(role=m["role"], content=m["content"]) for m in talk.messages("a", 2)]

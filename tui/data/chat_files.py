@@ -64,6 +64,8 @@ def _node(tree: Tree, number: int) -> str:
         "sampling",
         "ends",
         "dropped",
+        "tools",
+        "said",
     )
     blank = Node("user")
     out = {name: value for name in plain if (value := getattr(node, name)) != getattr(blank, name)}
@@ -79,6 +81,7 @@ def _node(tree: Tree, number: int) -> str:
     if node.tokens:
         out["tokens"] = [
             [t.id, t.piece, None if t.text == t.piece else t.text, t.kind, _number(t.p), _number(t.logp), t.top]
+            + ([True] if t.forced else [])
             for t in node.tokens
         ]
     try:
@@ -131,6 +134,7 @@ def _tree(value: dict[str, Any]) -> Tree:
 KINDS: dict[str, type] = {
     "role": str, "parent": int, "content": str, "edited": bool, "page": bool, "joins": bool, "note": str, "model": str,
     "seed": int, "sampling": dict, "ends": list, "dropped": int, "stop": str, "failed": str, "facts": dict,
+    "tools": dict, "said": list,
 }  # fmt: skip
 
 
@@ -141,11 +145,13 @@ def _read_node(tree: Tree, given: dict[str, Any]) -> Node:
     if node.parent >= 0 and tree.nodes[node.parent].role == node.role:
         raise ValueError("a message out of place")
     node.facts = {name: float(fact) for name, fact in node.facts.items()}
-    for id, piece, text, kind, p, logp, top in given.get("tokens", ()):
+    if not all(isinstance(part, dict) and all(isinstance(v, str) for v in part.values()) for part in node.said):
+        raise ValueError("a part that is none")
+    for id, piece, text, kind, p, logp, top, *forced in given.get("tokens", ()):
         best = tuple((int(i), _as(name, str), float(q)) for i, name, q in top)
         text = piece if text is None else _as(text, str)
         numbers = (None if p is None else float(p), None if logp is None else float(logp))
-        node.tokens.append(Token(int(id), _as(piece, str), text, _as(kind, str), *numbers, best))
+        node.tokens.append(Token(int(id), _as(piece, str), text, _as(kind, str), *numbers, best, forced == [True]))
     if "prompt" in given:
         keep, ids, pieces = given["prompt"]
         before = _before(tree, node)

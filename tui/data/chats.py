@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from tui.data.watch import now
 
-WRITTEN = ("text", "think", "call", "special")  # kinds of tokens that the model itself wrote
 SIDES = ("a", "b")  # slots of the model process, and columns
 
 
 class Token(NamedTuple):
     """One token of a reply. p is the model's own, logp (nats) of the distribution it was drawn from; None where a person
-    chose it. `top` holds the model's most probable (id, piece, p) at this place, best first."""
+    chose it. `top` holds the model's most probable (id, piece, p) at this place, best first. What a tool put in is `forced`;
+    p is then what the model thought of it."""
 
     id: int
     piece: str
@@ -22,6 +22,12 @@ class Token(NamedTuple):
     p: float | None = None
     logp: float | None = None
     top: tuple[tuple[int, str, float], ...] = ()
+    forced: bool = False
+
+    @property
+    def own(self) -> bool:
+        """Whether the model said it, or a person in its place."""
+        return not self.forced and self.kind != "result"
 
     @property
     def rank(self) -> int | None:
@@ -32,7 +38,10 @@ class Token(NamedTuple):
 def token(event: dict[str, Any]) -> Token:
     """A token as the model process tells it."""
     top = tuple((int(i), str(piece), float(p)) for i, piece, p in event.get("top", ()))
-    return Token(event["id"], event["piece"], event["text"], event["kind"], event.get("p"), event.get("logp"), top)
+    forced = event.get("forced") is True
+    return Token(
+        event["id"], event["piece"], event["text"], event["kind"], event.get("p"), event.get("logp"), top, forced
+    )
 
 
 @dataclass
@@ -51,6 +60,8 @@ class Node:
     seed: int = 0
     sampling: dict[str, float] = field(default_factory=dict)
     ends: list[str] = field(default_factory=list)  # strings that stop the reply
+    tools: dict[str, Any] = field(default_factory=dict)  # what the model could call: search (an index), code
+    said: list[dict[str, str]] = field(default_factory=list)  # a turn's typed parts, where it holds more than text
     prompt: list[int] = field(default_factory=list)  # the exact ids that the model saw before it
     pieces: list[str] = field(default_factory=list)  # how each of them is shown
     dropped: int = 0  # turns that no longer fitted into the context
@@ -65,6 +76,15 @@ class Node:
         return self.content if self.role == "user" or self.edited else "".join(t.text for t in self.tokens)
 
     @property
+    def plain(self) -> str:
+        """What it says without thoughts, calls and results."""
+        return (
+            self.content
+            if self.role == "user" or self.edited
+            else "".join(t.text for t in self.tokens if t.kind == "text")
+        )
+
+    @property
     def empty(self) -> bool:
         """A reply that was not given: the model is not shown that question again."""
         return self.role == "assistant" and not self.text and self.stop != "end"
@@ -72,7 +92,7 @@ class Node:
     @property
     def mean(self) -> float | None:
         """The mean probability of the tokens that the model wrote."""
-        ps = [t.p for t in self.tokens if t.p is not None and t.kind in WRITTEN]
+        ps = [t.p for t in self.tokens if t.p is not None and t.own]
         return sum(ps) / len(ps) if ps else None
 
 
@@ -130,15 +150,19 @@ class Tree:
         """The last shown message of a role."""
         return next((i for i in reversed(self.path()) if self.nodes[i].role == role), None)
 
-    def messages(self, number: int, system: str = "") -> list[dict[str, str]]:
-        """Role and content of all up to this message. A question without a reply is left out with its empty reply."""
-        kept = list[dict[str, str]]()
+    def messages(self, number: int, system: str = "", model: str = "") -> list[dict[str, Any]]:
+        """Role and content of all up to this message: text, or typed parts where a reply holds more; what `model` said with
+        its very ids. A question without a reply is left out with its empty reply."""
+        kept = list[dict[str, Any]]()
         for i in self.back(number):
             node = self.nodes[i]
             if node.empty and i != number:
                 kept.pop()
             elif not node.empty:
-                kept.append({"role": node.role, "content": node.text})
+                turn = node.role == "assistant" and not node.edited and not node.page
+                kept.append({"role": node.role, "content": (node.said or node.plain) if turn else node.text})
+                if turn and model and node.model == model:
+                    kept[-1]["ids"] = [t.id for t in node.tokens]
         return ([{"role": "system", "content": system}] if system else []) + kept
 
     def page(self, number: int) -> str:
@@ -209,4 +233,5 @@ def retold(tokens: Sequence[Token], told: Sequence[dict[str, Any]]) -> list[Toke
     """Tokens that a reply begins with, with the text and kind that the model process tells of them."""
     if [t.id for t in tokens] != [e["id"] for e in told]:
         return list(tokens)
-    return [t._replace(text=e["text"], kind=e["kind"]) for t, e in zip(tokens, told, strict=True)]
+    pairs = zip(tokens, told, strict=True)
+    return [t._replace(text=e["text"], kind=e["kind"], forced=e.get("forced") is True) for t, e in pairs]

@@ -64,17 +64,18 @@ class Client:
         self,
         slot: str,
         *,
-        messages: Sequence[Mapping[str, str]] | None = None,
+        messages: Sequence[Mapping[str, Any]] | None = None,
         text: str | None = None,
         prefix: Sequence[int] = (),
         sampling: Mapping[str, float] | None = None,
         seed: int = 0,
         stop: Sequence[str] = (),
         top: int = 5,
+        tools: Mapping[str, Any] | None = None,
     ) -> int:
         """Ask for a reply to `messages`, or for `text` to go on; the id that its events bear: begin, tokens, end, or
         failed. The reply begins with the ids of `prefix` where some are given; `sampling` holds fields of
-        lab.sample.Sampling."""
+        lab.sample.Sampling, `tools` what the model may call."""
         number = next(self._ids)
         asked: Event = {
             "do": "say",
@@ -89,6 +90,8 @@ class Client:
             asked["messages"] = [dict(message) for message in messages]
         if text is not None:
             asked["text"] = text
+        if tools:
+            asked["tools"] = dict(tools)
         self._ask(asked)
         return number
 

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lab.errors import UserError
 from lab.runs import read_lines, root
@@ -14,12 +15,12 @@ def path() -> Path:
     return root() / "demonstrations.jsonl"
 
 
-def add(messages: Sequence[dict[str, str]]) -> tuple[int, bool]:
+def add(messages: Sequence[dict[str, Any]]) -> tuple[int, bool]:
     """(rows in the file now, whether this one is new). The row is on the disk when this returns. UserError where it cannot
     be written, or where there is nothing to learn from it."""
-    if len(messages) < 2 or messages[-1]["role"] != "assistant" or not messages[-1]["content"].strip():
+    if len(messages) < 2 or messages[-1]["role"] != "assistant" or not _says(messages[-1]["content"]):
         raise UserError("a demonstration ends with a reply; there is none yet")
-    row = {"messages": [{"role": m["role"], "content": m["content"]} for m in messages]}
+    row = {"messages": [{"role": m["role"], "content": _turn(m)} for m in messages]}
     rows = [old.get("messages") for old in read_lines(path())]
     if row["messages"] in rows:
         return len(rows), False
@@ -39,3 +40,14 @@ def add(messages: Sequence[dict[str, str]]) -> tuple[int, bool]:
     except OSError as error:
         raise UserError(f"{path()}: cannot be written ({error.strerror})") from error
     return len(rows) + 1, True
+
+
+def _turn(message: dict[str, Any]) -> Any:
+    """The content of a row. What a base model goes on with begins with a space, which is no part of a turn."""
+    content = message["content"]
+    return content.removeprefix(" ") if message["role"] == "assistant" and isinstance(content, str) else content
+
+
+def _says(content: str | list[dict[str, str]]) -> bool:
+    """Whether text, or one of typed parts, says anything."""
+    return any(text.strip() for text in ([content] if isinstance(content, str) else (part["text"] for part in content)))

@@ -2,17 +2,20 @@
 loads, so the ranges stand here once more."""
 
 import math
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
-from lab.errors import UserError
+from lab.errors import UserError, expand
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What lab.sample.Sampling takes, a seed (None: another one each time), and a chat model's system message."""
+    """What lab.sample.Sampling takes, a seed (None: another one each time), and of a chat model the system message and the
+    tools it may call: the path of an index to search in, whether code may be run."""
 
     temp: float = 0.8
     top_p: float = 1.0
@@ -22,10 +25,16 @@ class Draw:
     max_tokens: int = 256
     seed: int | None = None
     system: str = ""
+    search: str = ""
+    code: bool = False
 
     def sampling(self) -> dict[str, float]:
         """What the model process is told."""
         return {name: getattr(self, name) for name in RULES if name != "seed"}
+
+    def tools(self) -> dict[str, Any]:
+        """What the model may call, as the model process is told; nothing where there are no tools."""
+        return {"search": self.search or None, "code": self.code} if self.search or self.code else {}
 
     def draw_seed(self) -> int:
         """The fixed seed, or one that is short enough to type again."""
@@ -39,6 +48,8 @@ class Draw:
         parts += [f"min-p {short(self.min_p)}"] if self.min_p else []
         parts += [f"penalty {short(self.repetition_penalty)}"] if self.repetition_penalty != 1 else []
         parts += [f"seed {self.seed}"] if self.seed is not None else []
+        parts += [f"search {Path(self.search).name}"] if self.search else []
+        parts += ["code"] if self.code else []
         return " · ".join(parts)
 
 
@@ -69,13 +80,25 @@ def check(name: str, text: str) -> float | int | None:
     return value
 
 
+def index(text: str) -> str:
+    """The full path of the index that a person named; "" for none. UserError where there is no such file."""
+    if not text.strip():
+        return ""
+    path = expand(text.strip())
+    if not os.path.isfile(path):
+        raise UserError("search: no such file; lab index FOLDER --out index.db makes one")
+    return str(path.absolute())
+
+
 def read(values: Mapping[str, Any]) -> Draw:
     """Settings out of a file; what is wrong there is as usual."""
     kept: dict[str, Any] = {}
     for field in fields(Draw):
         value = values.get(field.name)
-        if field.name == "system":
-            kept["system"] = value if isinstance(value, str) else ""
+        if field.name in ("system", "search"):
+            kept[field.name] = value if isinstance(value, str) else ""
+        elif field.name == "code":
+            kept["code"] = value is True
         elif isinstance(value, int | float) and not isinstance(value, bool):
             try:
                 kept[field.name] = check(field.name, str(value))

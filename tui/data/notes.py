@@ -37,10 +37,10 @@ def facts(tree: Tree, number: int, side: Side, lowest: bool) -> str:
     if node.model and node.model != side.title:
         parts.append(node.model)
     if node.tokens:
-        foreign = sum(t.kind == "result" for t in node.tokens)
+        foreign = sum(not t.own for t in node.tokens)
         parts.append(f"{len(node.tokens)} tokens" + (f" ({foreign} not its own)" if foreign else ""))
         parts.append(f"mean p {chance(node.mean)}")
-    if lowest and (own := [t for t in node.tokens if t.p is not None and t.kind != "result"]):
+    if lowest and (own := [t for t in node.tokens if t.p is not None and t.own]):
         worst = min(own, key=lambda t: t.p or 0.0)
         parts.append(f"least likely {visible(worst.piece)} {chance(worst.p)}")
     beside = [tree.nodes[i] for i in tree.siblings(number)]

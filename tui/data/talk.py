@@ -163,7 +163,7 @@ class Talk:
         if not node.empty or not node.stop:
             self._reply(side, node.parent, self.draw, node.ends)
         else:
-            node.sampling, node.seed = self.draw.sampling(), self.draw.draw_seed()
+            node.sampling, node.seed, node.tools = self.draw.sampling(), self.draw.draw_seed(), self.draw.tools()
             node.stop = node.failed = node.saved = ""
             self._ask(side, number)
         self.save()
@@ -246,7 +246,7 @@ class Talk:
         self.draw = draw
         self.save()
 
-    def messages(self, slot: str, number: int) -> list[dict[str, str]]:
+    def messages(self, slot: str, number: int) -> list[dict[str, Any]]:
         """The turns up to and with this message, the system message first."""
         system = self.draw.system if self.sides[slot].chats else ""
         return self.tree(slot).messages(number, system)
@@ -263,7 +263,7 @@ class Talk:
         self, side: Side, parent: int, draw: Draw, ends: Sequence[str] = (), tokens: Sequence[chats.Token] = ()
     ) -> None:
         node = Node("assistant", parent, tokens=list(tokens), ends=list(ends))
-        node.sampling, node.seed = draw.sampling(), draw.draw_seed()
+        node.sampling, node.seed, node.tools = draw.sampling(), draw.draw_seed(), draw.tools()
         self._ask(side, self.tree(side.slot).add(node))
 
     def _ask(self, side: Side, number: int) -> None:
@@ -276,10 +276,11 @@ class Talk:
                 self.again(side.slot)
             return
         node.model, node.page = side.title, not side.chats
-        system = self.draw.system
-        request: Event = (
-            {"messages": tree.messages(node.parent, system)} if side.chats else {"text": tree.page(node.parent)}
-        )
+        if side.chats:
+            messages = tree.messages(node.parent, self.draw.system, node.model)
+            request: Event = {"messages": messages, "tools": node.tools}
+        else:
+            request = {"text": tree.page(node.parent)}
         id = self.client.say(
             side.slot, prefix=[t.id for t in node.tokens], sampling=node.sampling, seed=node.seed, stop=node.ends, **request
         )  # fmt: skip
@@ -365,7 +366,8 @@ class Talk:
                 self.save()
             return "tokens"
         if kind == "end":
-            node.stop = str(event["stop"])
+            node.stop, content = str(event["stop"]), event.get("content")
+            node.said = content if isinstance(content, list) else []
             node.facts = {name: event[name] for name in ("first", "speed", "prefilled", "used", "seconds")}
         elif kind == "failed":
             node.failed, node.stop = str(event["message"]), "failed"

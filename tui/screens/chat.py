@@ -32,7 +32,7 @@ exact tokens. `ctrl+d` keeps a reply as a row for `lab sft`.
         Binding("ctrl+e", "edit", "Edit", tooltip="the message in focus, else your last, as a branch", id="chat.edit"),
         Binding("ctrl+t", "colours", "Probabilities", tooltip="how probable each token was", id="chat.colours"),
         Binding("f3,v", "split", "Split", tooltip="two models side by side, or one again", id="chat.split"),
-        Binding("ctrl+g,f5", "sampling", "Sampling", tooltip="temperature, seed, system message", id="chat.sampling"),
+        Binding("ctrl+g,f5", "sampling", "Sampling", tooltip="temperature, seed, system message, tools", id="chat.sampling"),
         Binding("ctrl+k", "demonstrations", "Demos", tooltip="how language models behave", id="chat.demonstrations"),
         Binding("ctrl+f", "chats", "Chats", tooltip="earlier chats: search, resume, delete", id="chat.chats"),
         Binding("ctrl+n", "new", "New", tooltip="an empty chat", id="chat.new"),
@@ -115,7 +115,7 @@ exact tokens. `ctrl+d` keeps a reply as a row for `lab sft`.
             return
         draft = self.editing[2] if self.editing else self.composer.text
         self.editing = (slot, number, draft)
-        self.composer.text = self.talk.tree(slot).nodes[number].text
+        self.composer.text = self.talk.tree(slot).nodes[number].plain
         self.composer.move_cursor(self.composer.document.end)
         self.composer.focus()
         self.hints()
@@ -222,6 +222,9 @@ exact tokens. `ctrl+d` keeps a reply as a row for `lab sft`.
     def _take(self, said: Said, other: int) -> None:
         """A branch that goes on from an alternative of the token under the cursor."""
         if said.place is None or other >= len(said.tokens[said.place].top) or not self.idle():
+            return
+        if not said.tokens[said.place].own:
+            self.lab.say("a tool put this in: the model had no other choice here", "warning", 3)
             return
         self.talk.branch(said.slot, said.number, said.place, other)
         column = next(column for column in self.columns if column.slot == said.slot)

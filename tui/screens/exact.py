@@ -34,11 +34,12 @@ class Cell(NamedTuple):
 def rows_of(node: Node, width: int) -> list[str | list[Cell]]:
     """Headlines and rows of tokens, prompt first, as many tokens a row as fit."""
     out: list[str | list[Cell]] = []
-    said = [(t.id, t.piece, t.p) for t in node.tokens]
+    said = [(t.id, t.piece, t.p if t.own else None) for t in node.tokens]
     asked = [(i, piece, None) for i, piece in zip(node.prompt, node.pieces, strict=True)]
     number = 0
     for title, tokens in (("prompt", asked), ("reply", said)):
-        out.append(f"{title}: {len(tokens):,} tokens")
+        foreign = sum(not t.own for t in node.tokens) if title == "reply" else 0
+        out.append(f"{title}: {len(tokens):,} tokens" + (f", {foreign:,} of them put in by tools" if foreign else ""))
         row, at = list[Cell](), 0
         for id, piece, p in tokens:
             sign = plain(piece.replace("\n", "⏎").replace("\t", "⇥")).replace(" ", "·") or "∅"
@@ -60,7 +61,8 @@ class StreamView(ScrollView, can_focus=True):
 # Exact token stream
 
 Every token that the model saw and said. `·` is a blank, `⏎` a line break; special tokens stand by name. Colours of the
-prompt only tell neighbours apart; the reply's show how probable each token was. `y` copies all ids.
+prompt, and of what a tool put in, only tell neighbours apart; the reply's show how probable each token was. `y` copies all
+ids.
 """
 
     def __init__(self, node: Node):

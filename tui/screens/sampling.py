@@ -1,4 +1,4 @@
-"""How replies are drawn: temperature and the rest, checked while one types."""
+"""How replies are drawn: temperature and the rest, checked while one types; and what a chat model may call."""
 
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from textual.widgets import Input, Static, TextArea
 from lab.errors import UserError
 from tui.data import draws
 from tui.data.draws import RULES, Draw
+from tui.widgets.form import Choice
 
 
 class SamplingScreen(ModalScreen[Draw | None]):
@@ -25,6 +26,9 @@ class SamplingScreen(ModalScreen[Draw | None]):
 
 How the next token is drawn from the model's probabilities. The filters apply in this order: repetition penalty,
 temperature, top-k, top-p, min-p. An empty seed takes another one each time; a fixed one gives the same reply again.
+
+A chat model that was tuned to may search in an index (`lab index FOLDER --out index.db` makes one) and run Python, in a
+sandbox without files or network. What it calls and what it is told stands in the chat.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+g,f5,ctrl+j", "keep", "Keep these settings", priority=True, id="dialog.sampling_keep"),
@@ -47,6 +51,17 @@ temperature, top-k, top-p, min-p. An empty seed takes another one each time; a f
                     field.cursor_blink = False
                     yield field
                     yield Static(says, classes="says")
+            bare = "" if self.chats else "  (a base model calls no tools)"
+            with Horizontal(classes="setting -tool"):
+                yield Static("search in", classes="label")
+                field = Input(self.draw.search, f"an index; empty: none{bare}", compact=True, id="search")
+                field.cursor_blink = False
+                yield field
+            with Horizontal(classes="setting"):
+                yield Static("run code", classes="label")
+                yield Choice(("no", "yes"), "yes" if self.draw.code else "no", "code")
+                yield Static("", classes="gap")
+                yield Static("Python that it writes, in a sandbox", classes="says")
             with Vertical(classes="system"):
                 note = "" if self.chats else "  (a base model has none)"
                 yield Static(Content.assemble("system message", (note, "$foreground-muted")))
@@ -61,7 +76,16 @@ temperature, top-k, top-p, min-p. An empty seed takes another one each time; a f
     def read(self) -> tuple[Draw | None, str]:
         """(the settings as typed, or None; what is wrong with them)."""
         values: dict[str, Any] = {"system": self.query_one("#system", TextArea).text.strip()}
+        values["code"] = self.query_one("#code", Choice).value == "yes"
         wrong = []
+        search = self.query_one("#search", Input)
+        try:
+            # One that has gone meanwhile stays until another is typed: the model process says what is wrong with it.
+            values["search"] = self.draw.search if search.value == self.draw.search else draws.index(search.value)
+            search.remove_class("-wrong")
+        except UserError as error:
+            wrong.append(str(error))
+            search.add_class("-wrong")
         for name in RULES:
             field = self.query_one(f"#{name}", Input)
             try:

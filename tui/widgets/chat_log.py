@@ -261,6 +261,8 @@ class Column(Vertical):
     def _settle(self) -> None:
         """Hold on to the end where there is more than fits: textual draws less than that at the bottom of an anchored
         pane, and a chat begins at the top."""
+        if not self.query("#log"):
+            return  # the window is closing
         log = self.log_view
         if not self.saids and log.is_anchored:
             log.anchor(False)

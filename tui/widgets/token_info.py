@@ -85,7 +85,7 @@ branch beside the old one.
             (plain(visible(token.piece)), "bold"),
             (f"  id {token.id}", "$foreground-muted"),
         ]
-        if token.kind == "result":
+        if not token.own:
             first.append(("  not written by the model", "$foreground-muted"))
         elif token.p is None:
             first.append(("  put there by hand", "$foreground-muted"))

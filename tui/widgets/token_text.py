@@ -155,8 +155,9 @@ class TokenText(Widget, can_focus=True):
         super().notify_style_update()
 
     def copy_text(self) -> str:
-        """What y copies."""
-        return self.lead + "".join(t.text for t in self.tokens)
+        """What y copies: the words, without thoughts, calls and results where it says anything beside them."""
+        said = "".join(t.text for t in self.tokens if t.kind == "text")
+        return self.lead + (said if said.strip() else "".join(t.text for t in self.tokens))
 
     # -- drawing ---------------------------------------------------------------------------------------------------
 
@@ -209,7 +210,7 @@ class TokenText(Widget, can_focus=True):
         if token == self.place or token == self._hover:
             return self._style("cursor", base)
         told = self.tokens[token]
-        if self.coloured and told.p is not None and kind != "result":
+        if self.coloured and told.p is not None and told.own:
             step = round(told.p * 10)
             key = (kind, step, told.kind == "special")
             if key not in self._styles:
