@@ -14,8 +14,9 @@ FOR_TUI = (
     "lab.words", "lab.display", "lab.read", "lab.clean", "lab.gguf", "lab.gguf_tokenizer", "lab.talks", "lab.mask", "lab.parts",
 )  # fmt: skip
 NO_MLX = (
-    *FOR_TUI, "lab.fetch", "lab.forms", "lab.match", "lab.passages", "lab.near", "lab.rules", "lab.worker", "tui.app",
-    "tui.palette", "tui.data.client", "recipes.cli", "recipes.commands.doctor", "recipes.commands.tokens",
+    *FOR_TUI, "lab.fetch", "lab.forms", "lab.match", "lab.passages", "lab.near", "lab.rules", "lab.tools", "lab.calls",
+    "lab.index", "lab.worker", "tui.app", "tui.palette", "tui.data.client", "recipes.cli",
+    "recipes.commands.doctor", "recipes.commands.tokens",
     "recipes.commands.show_chat", "recipes.pocket", "tui",
 )  # fmt: skip
 

@@ -271,7 +271,7 @@ def test_cancelling_leaves_a_context_of_use(worker: Worker, models: Path) -> Non
     assert len(said) < 2000
     after = worker.say("a", text=text, sampling=COLD)
     assert after.end["prefilled"] == 1
-    assert after.ids == said[:24]
+    assert after.ids[: len(said)] == said[:24]  # on a busy machine it was cancelled sooner
     one, two, three = (worker.start("a", text=TEXT, sampling=COLD | {"max_tokens": 2000}) for _ in range(3))
     worker.ask("cancel", id=two)
     worker.ask("cancel", id=one)
