@@ -118,17 +118,30 @@ class Judge:
             return self._ask(form, cases, show)
         first = self._ask(form, cases, show and (lambda done: show(done // 2)))
         more = self._against(form, cases, first, show and (lambda done: show((len(cases) + done) // 2)))
-        trials = [case for case, _ in form.trials]
-        tried = self._against(form, trials, self._ask(form, trials, None), None)
-        sides = [
-            [x for x, (_, yes) in zip(tried, form.trials, strict=True) if yes == side and x is not None]
-            for side in (True, False)
-        ]
-        middle = sum(float(np.mean(side)) for side in sides) / 2 if all(sides) else 0.0
+        right, wrong = self._tried(form)
+        middle = (right + wrong) / 2
         return [
             None if one is None or x is None else Verdict(1 / (1 + math.exp(middle - x)), one.mass)
             for one, x in zip(first, more, strict=True)
         ]
+
+    def margin(self, form: Form) -> float:
+        """By how much a calibrated judge's log-odds for the right ones of the form's trials exceed those for the wrong
+        ones. A judge that can tell them apart has some units; below 1 its verdicts on this form are noise."""
+        right, wrong = self._tried(form)
+        return right - wrong
+
+    def _tried(self, form: Form) -> tuple[float, float]:
+        """The mean log-odds of the right and of the wrong trials; zeros where they do not fit into the context."""
+        trials = [case for case, _ in form.trials]
+        tried = self._against(form, trials, self._ask(form, trials, None), None)
+        means = []
+        for side in (True, False):
+            known = [x for x, (_, yes) in zip(tried, form.trials, strict=True) if yes == side and x is not None]
+            if not known:
+                return 0.0, 0.0
+            means.append(float(np.mean(known)))
+        return means[0], means[1]
 
     def _against(
         self, form: Form, cases: Sequence[Case], told: Sequence[Verdict | None], show: Show | None

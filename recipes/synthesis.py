@@ -28,14 +28,9 @@ MORE = "Write another short question that the text answers."
 SENTENCE = "{passage}\n\nAnswer in one sentence, with what this text says: {question}"
 WORDS = "{passage}\n\nAnswer with a few words of this text: {question}"
 MERCURY = "Mercury is the smallest planet of the Solar System and the closest to the Sun. It goes around it in 88 days."
-BRIDGE = "The bridge over the Elbe was opened in 1893. It is painted light blue and has no pier in the river."
-EXAMPLE = tuple(
-    Message(role=role, content=said)
-    for passage, question in (
-        (MERCURY, "Which planet is the closest to the Sun?"),
-        (BRIDGE, "When was the bridge over the Elbe opened?"),
-    )
-    for role, said in (("user", ASK.format(passage=passage)), ("assistant", question))
+EXAMPLE = (
+    Message(role="user", content=ASK.format(passage=MERCURY)),
+    Message(role="assistant", content="Which planet is the closest to the Sun?"),
 )
 LEAD = re.compile(r"^(?:\W*(?:question|answer|q|a)\s*\d*\s*[:.)]|\d+[.)]|[-*])?[\s*\"'\u201c]*", re.IGNORECASE)
 SPEAKS = re.compile(
@@ -45,6 +40,7 @@ SPEAKS = re.compile(
 )
 OPEN = {"it", "its", "he", "she", "they", "their", "this", "that", "these", "those"}
 FORMS = {"answerable": ANSWERABLE, "supported": SUPPORTED}  # what the judge is asked, in this order
+MARGIN = 1.0  # log-odds between right and wrong examples, below which a judge drops nothing
 Show = Callable[[float], None]
 ABOUT, HELD = 0.5, 0.8  # content words of a question, and of an answer, that the passage must have
 LONGEST = 200  # characters of a question
@@ -74,7 +70,8 @@ class Written:
 
 class Writer:
     """Writes about passages: `each` drafts a passage, of up to `turns` questions. A judge's p below `threshold` drops a
-    draft; at 0 nobody is asked. `kept` holds the questions that need not be asked again."""
+    draft, where the judge can tell right from wrong examples (`margins`); at 0 nobody is asked. `kept` holds the questions
+    that need not be asked again."""
 
     def __init__(
         self, model: Model, judge: Judge | None, *, short: bool = False, each: int = 1, turns: int = 1,
@@ -84,6 +81,7 @@ class Writer:
         self.each, self.turns, self.threshold = each, turns, threshold
         self.temp, self.seed, self.rows = temp, seed, rows
         self.kept: set[str] = set()
+        self.margins = {name: judge.margin(form) for name, form in FORMS.items()} if judge and threshold else {}
 
     def write(self, some: Sequence[Passage], show: Show | None = None) -> list[Written]:
         """All drafts of some passages, worked on together. `show` is told what share of the work is done."""
@@ -188,7 +186,7 @@ class Writer:
                     draft.reason = "too long for the judge"
                     continue
                 scores[id(draft)][name] = round(verdict.p, 4)
-                if verdict.p < self.threshold:
+                if verdict.p < self.threshold and self.margins[name] >= MARGIN:
                     draft.reason = f"judge: not {name}"
         for draft in drafts:
             if not draft.reason:

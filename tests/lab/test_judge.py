@@ -166,6 +166,7 @@ def test_calibration_subtracts_what_is_said_of_nothing(base: weights.Model) -> N
         want = 1 / (1 + np.exp(np.mean(sides) - against(claim(*asked))))
         assert told is not None
         assert told.p == pytest.approx(want, abs=1e-4)
+    assert raw.margin(SAME) == pytest.approx(sides[0] - sides[1], abs=1e-3)
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)

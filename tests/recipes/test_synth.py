@@ -17,7 +17,20 @@ from lab.samples import bucketed, sample
 from lab.template import OURS
 from lab.tokenizer import Tokenizer
 from recipes.commands.synth import digest, opened
-from recipes.synthesis import ASK, EXAMPLE, MORE, SENTENCE, WORDS, Writer, Written, tidy, unanswered, unasked
+from recipes.synthesis import (
+    ASK,
+    EXAMPLE,
+    FORMS,
+    MARGIN,
+    MORE,
+    SENTENCE,
+    WORDS,
+    Writer,
+    Written,
+    tidy,
+    unanswered,
+    unasked,
+)
 from tests.conftest import REPO, stories
 from tests.recipes.conftest import Here, Refused, Start, until
 
@@ -260,9 +273,25 @@ def test_the_judge_decides_by_its_threshold(writer: Path, home: Path) -> None:
             verdict = judge.ask(form, [case])[0]
             assert verdict is not None
             assert one.rows[0][name] == round(verdict.p, 4)
-    strict = Writer(model, judge, temp=0, threshold=0.9999999).write(passages)
-    assert [reason for one in strict for reason, _ in one.dropped] == ["judge: not answerable"] * 2
-    assert not any(one.rows for one in strict)
+    strict = Writer(model, judge, temp=0, threshold=0.9999999)
+    assert strict.margins == {name: judge.margin(form) for name, form in FORMS.items()}
+    assert all(margin < MARGIN for margin in strict.margins.values())  # it was never taught to judge
+    assert all(one.rows for one in strict.write(passages))
+    strict = Writer(model, judge, temp=0, threshold=0.9999999)
+    strict.margins = dict.fromkeys(strict.margins, MARGIN)
+    found = strict.write(passages)
+    assert [reason for one in found for reason, _ in one.dropped] == ["judge: not answerable"] * 2
+    assert not any(one.rows for one in found)
+
+
+@pytest.mark.slow
+def test_a_judge_that_cannot_judge_is_told_of(writer: Path, here: Here, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(next(iter(FACTS)))
+    said = here("synth", tmp_path / "a.txt", "--out", tmp_path / "t.jsonl", "--model", writer, "--temp", "0", "--json")
+    assert said.code == 0, said.err
+    assert "does not tell right from wrong examples (answerable, supported)" in said.err
+    row = json.loads((tmp_path / "t.jsonl").read_text())
+    assert 0 <= row["supported"] <= 1
 
 
 @pytest.mark.slow
