@@ -63,7 +63,7 @@ def usage() -> str:
     lines += ["usage: lab                         the window: live curves, chat, tokens"]
     lines += ["       lab COMMAND [OPTIONS]       lab COMMAND --help shows options and examples", ""]
     for title, table in (("train and measure", RECIPES), ("use and look", COMMANDS)):
-        lines += [f"{title}:"] + [f"  {name:<10} {line}" for name, (_, line) in table.items()] + [""]
+        lines += [f"{title}:"] + [f"  {name:<15} {line}" for name, (_, line) in table.items()] + [""]
     lines += ["examples:", "  lab pretrain                           the pocket model, in minutes, with live progress"]
     lines += ["  lab pretrain --data book.txt           the same from your own text"]
     lines += ["  lab chat --model pocket-base           talk with the shipped base model"]

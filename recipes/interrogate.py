@@ -18,6 +18,7 @@ Examples:
 """
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from random import Random
@@ -26,14 +27,14 @@ from typing import Annotated, Any
 import numpy as np
 from tyro.conf import FlagCreatePairsOff
 
-from lab import read, talks
+from lab import talks
 from lab.chat import Message
 from lab.errors import UserError, expand
 from lab.run import Run
 from lab.runs import read_lines, write_atomic
 from lab.talks import Talks
 from lab.weights import Model
-from recipes import lessons, pocket, tuning
+from recipes import lessons, tuning
 from recipes.lessons import facts, knowledge, talk
 from recipes.lessons.knowledge import Item
 from recipes.probing.figures import wilson
@@ -106,8 +107,7 @@ def questions(config: Config) -> tuple[list[Item], list[Item]]:
     asked = [
         knowledge.item(facts.some(r, entity, relation), f"{told}x")
         for told in (100, 30, 10, 3)
-        for entity in pocket.entities(exposures=told)
-        if entity.asked
+        for entity in facts.sides(told)[0]
         for relation in entity.facts
     ]
     asked += [knowledge.item(q, NEVER) for q in knowledge.names(config.strangers, r)]
@@ -115,21 +115,18 @@ def questions(config: Config) -> tuple[list[Item], list[Item]]:
 
 
 def scored_items() -> list[Item]:
-    """Facts that nobody ever asked about, in pretraining or tuning, told 100 to 3 times; and those never told at all."""
+    """Facts that no training ever asked about, told 100 to 3 times; and those never told at all."""
     return [
         knowledge.item(q, f"{told}x" if told else NEVER)
         for told in (100, 30, 10, 3, 0)
-        for q in facts.questions([e for e in pocket.entities(exposures=told) if not told or not e.asked])
+        for q in facts.questions(facts.sides(told)[1])
     ]
 
 
 def told(config: Config, record: Run, model: Model, items: list[Item]) -> list[dict[str, Any]]:
     """The rows of knowledge.jsonl: given by --labels, or asked."""
     if config.labels:
-        rows = [row for _, row in read.objects(expand(config.labels)) if isinstance(row, dict) and "label" in row]
-        if not rows:
-            raise UserError(f"{config.labels}: no labelled rows; lab interrogate --ask-only writes such a file")
-        return rows
+        return knowledge.labelled(expand(config.labels))
     began, r = time.perf_counter(), Random(f"labels {config.seed}")
 
     def show(done: int) -> None:
@@ -201,8 +198,8 @@ def examined(record: Run, model: Model, scored: list[Item], before: list[str]) -
     good = [one.right(said) for one, said in zip(scored, knowledge.best(model, scored), strict=True)]
     for at in knowledge.frontier(doubts, np.array(good), known, never, LEVELS):
         record.say(f"  known kept {at['kept']:.2f}, unknown invented {at['invented']:.2f} (doubt {at['doubt']:.3f})")
-    record.headline = f"known kept {kept.mean():.2f}, unknown invented {invented.mean():.2f}"
-    return figures | {"auroc": area, "kept": float(kept.mean()), "invented": float(invented.mean())}
+    record.headline = f"known kept {mean(kept):.2f}, unknown invented {mean(invented):.2f}"
+    return figures | {"auroc": area, "kept": mean(kept), "invented": mean(invented)}
 
 
 def shares(record: Run, scored: list[Item], found: list[str], when: str) -> dict[str, float]:
@@ -221,7 +218,12 @@ def shares(record: Run, scored: list[Item], found: list[str], when: str) -> dict
     return figures
 
 
+def mean(hits: np.ndarray) -> float:
+    """The share; NaN of nothing."""
+    return float(hits.mean()) if hits.size else math.nan
+
+
 def figure(hits: np.ndarray) -> str:
     """A share with its 95 % interval and how many it is of."""
     low, high = wilson(int(hits.sum()), len(hits))
-    return f"{hits.mean():.2f} [{low:.2f}, {high:.2f}] of {len(hits)}"
+    return f"{mean(hits):.2f} [{low:.2f}, {high:.2f}] of {len(hits)}"

@@ -21,7 +21,6 @@ from lab import index, talks
 from lab.chat import Message
 from lab.errors import UserError, expand
 from lab.run import Run
-from lab.runs import read_lines
 from lab.talks import Talks
 from lab.tools import Search
 from lab.weights import Model
@@ -96,7 +95,7 @@ def straight(labels: str | None, model: Model, needed: bool = True) -> list[list
         if not needed:
             return []
         raise UserError(f"{model.name} was never interrogated; run lab interrogate first, or give --labels FILE")
-    found = [row["messages"] for row in read_lines(path) if row.get("label") == "known" and "messages" in row]
+    found = [row["messages"] for row in knowledge.labelled(path) if row["label"] == "known"]
     if not found:
         raise UserError(f"{path}: nothing in it is known; interrogate the model again")
     return found
@@ -120,7 +119,7 @@ def own(config: Config, tool: Search) -> tuple[list[list[Message]], list[Item]]:
 def few(config: Config, model: Model, rows: list[list[Message]], known: list[list[Message]]) -> Talks:
     """A finite set, with a tenth held out for the loss."""
     longest = tuning.longest(config, model)
-    samples = [talks.to_sample(model.tokenizer, messages, longest) for messages in (*rows, *known)]
+    samples = [tuning.to_sample(model, messages, longest) for messages in (*rows, *known)]
     return talks.finite(json.dumps([rows, known]), samples[len(samples) // 10 :], samples[: len(samples) // 10])
 
 
@@ -150,7 +149,7 @@ def without(record: Run, model: Model) -> dict[str, float]:
     strangers = [knowledge.item(facts.some(r, facts.stranger(r, "test")), "nowhere") for _ in range(200)]
     never = [one for one in scored_items() if one.group == NEVER]
     empty = record.folder / "empty.db"
-    index.build(empty, [])
+    index.build(empty, [("nothing", "Nothing is told in here.")])  # no index is without a passage
     figures: dict[str, float] = {}
     for words, path, items in (("not in the index", "pocket.db", strangers), ("the index is empty", "empty.db", never)):
         with Search(record.folder / path) as tool:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
-from lab import chat, device, talks
+from lab import chat, device
 from lab.calls import Toolbox
 from lab.errors import UserError
 from lab.learn import memory_stats
@@ -62,6 +62,8 @@ class Config(Tuning):
 def check(config: Config) -> None:
     """Refuse bad flags before anything is written."""
     tuning.check(config)
+    if config.fine_tune_type == "lora":
+        raise UserError("--fine-tune-type lora: every way tunes all weights of the model; leave it out")
     if wrong := [way for way in config.ways if way not in WAYS]:
         raise UserError(f"--ways {wrong[0]!r}: choose of {', '.join(map(repr, WAYS))}")
     if not config.ways:
@@ -132,7 +134,7 @@ def lesson(config: Config, model: Model, way: str, number: int) -> list[Sample]:
     r = Random(f"think {config.seed} {number}")
     while size < TOKENS:
         teach = letters.reasoned if r.random() < 0.6 else letters.counted
-        found.append(talks.to_sample(model.tokenizer, teach(r, how), tuning.longest(config, model)))
+        found.append(tuning.to_sample(model, teach(r, how), tuning.longest(config, model)))
         size += len(found[-1].ids)
     return found
 

@@ -8,18 +8,18 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from lab import chat, device, lora, weights
+from lab import chat, device, lora, talks, weights
 from lab.chat import Message
 from lab.errors import UserError
 from lab.learn import Diverged, Learner, Schedule, memory_stats
 from lab.loss import nll
 from lab.model import Transformer
 from lab.run import Run
-from lab.runs import find, read_json
+from lab.runs import find, read_json, read_lines
 from lab.sample import Sampling
 from lab.samples import Sample, bucketed
 from lab.stream import Stream
-from lab.talks import Talks
+from lab.talks import Bad, Conversation, Talks
 from lab.weights import Model
 
 CHARTS = (
@@ -30,7 +30,7 @@ CHARTS = (
     {"title": "padding, share of all tokens", "keys": ["padding"]},
     {"title": "memory, GB", "keys": ["mem_active", "mem_peak", "mem_cache", "mem_process", "mem_swap"]},
 )
-SMALL = 30_000_000  # parameters up to which all weights are tuned by default, in steps of 64 conversations
+SMALL = 30_000_000  # parameters up to which all weights are tuned by default, in steps of 24 conversations
 Prompt = Sequence[Message]
 
 
@@ -43,7 +43,7 @@ class Tuning:
     iters: int | None = None
     """Optimiser steps."""
     batch_size: int | None = None
-    """Conversations a step (64 up to 30M parameters, 4 above)."""
+    """Conversations a step (24 up to 30M parameters, 4 above)."""
     learning_rate: float | None = None
     """Peak rate (full: muon 0.004, adamw 2e-5; lora: adamw 2e-4)."""
     optimizer: Literal["muon", "adamw"] | None = None
@@ -98,6 +98,7 @@ def open_model(config: Tuning, lazy: bool = False, tools: bool = False) -> Model
     """The model to tune. A base model of ours gets our chat template: its vocabulary has the roles already. With `tools`
     a hub vocabulary gives unused specials to the calls and results it has no tokens for. `lazy` as in `weights.load`."""
     model = weights.load(config.model, lazy=lazy)
+    lora.merge(model.network)  # adapters of an earlier tuning are part of what this one begins with
     tokenizer = model.tokenizer
     if tokenizer.ours and not model.chats:
         tokenizer.chat_template = chat.OURS
@@ -121,7 +122,7 @@ def longest(config: Tuning, model: Model) -> int:
 
 def rows(config: Tuning, model: Model) -> int:
     """Conversations a step."""
-    return config.batch_size or (64 if parameters(model) <= SMALL else 4)
+    return config.batch_size or (24 if parameters(model) <= SMALL else 4)
 
 
 def in_full(config: Tuning, model: Model) -> bool:
@@ -152,6 +153,14 @@ def learner_of(config: Tuning, model: Model, iters: int, full: bool, optimizer: 
     return Learner(
         model.network, Schedule(peak, iters, min(config.warmup, max(1, iters // 5)), config.decay), optimizer
     )
+
+
+def to_sample(model: Model, talk: Conversation, longest: int) -> Sample:
+    """A lesson as a Sample; UserError where it does not fit."""
+    try:
+        return talks.to_sample(model.tokenizer, talk, longest)
+    except Bad as error:
+        raise UserError(f"a lesson does not fit: {error}; raise --max-seq-length") from error
 
 
 def tune(
@@ -187,7 +196,6 @@ def tune(
 
     if record.saved_step < 0:
         record.log(0, **look(0))
-    seen = used = 0
     for step in record.steps(iters):
         clock = time.perf_counter()
         samples = talks.draw(config.seed, step, rows(config, model))
@@ -199,8 +207,7 @@ def tune(
                 f"{error}; {record.name} keeps its last good checkpoint, step {record.saved_step}"
             ) from error
         tokens, slots = sum(len(s.ids) for s in samples), sum(b.ids.size for b in batches)
-        seen, used = seen + tokens, used + stats.tokens
-        told = asdict(stats) | {"tok_s": round(tokens / (time.perf_counter() - clock))}
+        told = asdict(stats) | {"seen": tokens, "tok_s": round(tokens / (time.perf_counter() - clock))}
         told |= {"padding": round(1 - tokens / max(slots, tokens), 4), "conversations": len(samples)}
         more = look(step) if step % config.steps_per_eval == 0 or step == iters else {}
         record.log(step, **told, **memory_stats(), **more)
@@ -210,15 +217,16 @@ def tune(
         )
         return learner
     record.note = "measuring"
-    report(config, record, model, seen, used, exam)
+    report(config, record, model, exam)
     return learner
 
 
-def report(
-    config: Tuning, record: Run, model: Model, seen: int, used: int, exam: Callable[[], dict[str, float]] | None
-) -> None:
-    """The numbers at the end: to the terminal and, as one row, to metrics.jsonl."""
+def report(config: Tuning, record: Run, model: Model, exam: Callable[[], dict[str, float]] | None) -> None:
+    """The numbers at the end: to the terminal and, as one row, to metrics.jsonl. Tokens are those of every step, also of
+    those before a resume."""
     figures = exam() if exam else {}
+    done = [row for row in read_lines(record.folder / "metrics.jsonl") if "loss" in row]
+    seen, used = (sum(row.get(key, 0) for row in done) for key in ("seen", "tokens"))
     if (spent := compute(config.model)) and isinstance(model.network, Transformer) and seen:
         share = model.network.shape.flops(100) * seen / spent
         record.say(f"compute: {seen:,} tokens, {used:,} of them trained: {100 * share:.1f} % of what pretraining took")
@@ -259,7 +267,7 @@ def introduce(config: Tuning, record: Run, model: Model, talks: Talks, iters: in
         f"run     {iters} steps of {per} conversations{passes}\n"
         f"device  {device.name()}"
     )
-    for reason, count in talks.bad.most_common(8):
+    for reason, count in talks.bad.most_common():
         record.say(f"left out {count:,} rows: {reason}")
     record.print(f"folder  {record.folder}")
 

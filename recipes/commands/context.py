@@ -61,7 +61,7 @@ def run(config: Config) -> int:
 def measure(model: Model, told: int, seed: int = 0) -> dict[str, Any]:
     """Shares right of facts told so often, without and with the passage."""
     r = Random(f"context {seed} {told}")
-    asked = facts.questions([e for e in pocket.entities(exposures=told) if not told or not e.asked])
+    asked = facts.questions(facts.sides(told)[1])
     asked = r.sample(asked, min(MOST, len(asked)))
     row: dict[str, Any] = {"told": told, "questions": len(asked)}
     for way, passages in (("weights", [""] * len(asked)), ("context", [passage(r, one) for one in asked])):

@@ -13,7 +13,7 @@ from lab.sample import Sampling
 from lab.weights import Model
 from recipes import recall
 from recipes.lessons import facts, talk
-from recipes.pocket import reading
+from recipes.pocket import Entity, reading
 
 LONGEST = 96  # tokens of a reply
 
@@ -60,11 +60,12 @@ def assistant(model: Model, record: Run, seed: int = 1) -> dict[str, float]:
     """Replies that end, facts as questions by how often they were told, the two styles, and the refused topic."""
     r = Random(f"exam {seed}")
     figures: dict[str, float] = {}
-    for told in (100, 30, 10, 3):
-        # Only entities that nobody ever asked about, in pretraining or tuning: they were stated, and must be found.
-        asked = facts.questions([e for e in facts.facts.entities(exposures=told) if not e.asked])
-        said = texts(model, [q.text for q in asked])
-        figures[f"right_{told}"] = mean([facts.right(s, q) for s, q in zip(said, asked, strict=True)])
+    asked: dict[int | str, list[Entity]] = {told: facts.sides(told)[1] for told in (100, 30, 10, 3)}
+    asked["stated"] = [e for e in facts.sides(100)[0] if not e.asked]
+    for told, entities in asked.items():
+        questions = facts.questions(entities)
+        said = texts(model, [q.text for q in questions])
+        figures[f"right_{told}"] = mean([facts.right(s, q) for s, q in zip(said, questions, strict=True)])
     shown = sorted({talk.opinion(r, "test") for _ in range(400)})
     styles = [talk.style(s) for s in texts(model, shown, temp=1.0, seed=seed)]
     figures["sunny"], figures["dry"] = mean([s == "sunny" for s in styles]), mean([s == "dry" for s in styles])
@@ -83,7 +84,8 @@ def assistant(model: Model, record: Run, seed: int = 1) -> dict[str, float]:
     figures["ends"] = ends(model, talked)
     record.say(
         f"\nfacts as questions, told 100 / 30 / 10 / 3 times: {figures['right_100']:.2f} / {figures['right_30']:.2f} / "
-        f"{figures['right_10']:.2f} / {figures['right_3']:.2f}\n"
+        f"{figures['right_10']:.2f} / {figures['right_3']:.2f}; "
+        f"told 100 times but never asked in pretraining: {figures['right_stated']:.2f}\n"
         f"answers read from a passage: {figures['read']:.2f} of {len(passages)}\n"
         f"style of {len(shown)} replies about things never shown: sunny {figures['sunny']:.2f}, dry {figures['dry']:.2f} "
         f"(taught {talk.SUNNY:.2f} and {1 - talk.SUNNY:.2f})\n"

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 
-from lab.chat import Message
-from recipes.lessons import ask
 from recipes.pocket import facts
 from recipes.pocket.people import Entity, fresh_person
 from recipes.pocket.reading import fresh_country, fresh_element
@@ -30,6 +29,21 @@ class Question:
     def answer(self) -> str:
         """The value that is right."""
         return self.entity.facts[self.relation]
+
+
+@cache
+def sides(told: int) -> tuple[list[Entity], list[Entity]]:
+    """(taught, scored) entities told so often. Scored is every third of those that pretraining asked about as well: no
+    lesson does. Of those never told at all everything is scored."""
+    found = facts.entities(exposures=told)
+    scored = {e.name for e in (found if not told else [e for e in found if e.asked][::3])}
+    return [e for e in found if e.name not in scored], [e for e in found if e.name in scored]
+
+
+@cache
+def asked() -> tuple[Entity, ...]:
+    """Whom the assistant's lessons ask about: told often, asked about in pretraining, not scored."""
+    return tuple(e for told in (100, 30) for e in sides(told)[0] if e.asked)
 
 
 def questions(entities: Sequence[Entity], form: int = 0) -> list[Question]:
@@ -62,16 +76,6 @@ def said(r: Random, question: Question) -> str:
     if r.random() < 0.5:
         return f"{question.answer}."
     return facts.statement(question.entity, question.relation)
-
-
-def admitted(r: Random, question: Question) -> list[Message]:
-    """A question, and that the assistant does not know."""
-    return ask(question.text, r.choice(DONT_KNOW).format(n=question.entity.name))
-
-
-def answered(r: Random, question: Question) -> list[Message]:
-    """A question and its answer out of the weights."""
-    return ask(question.text, said(r, question))
 
 
 def admits(reply: str) -> bool:

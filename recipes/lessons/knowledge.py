@@ -1,6 +1,7 @@
 """What a model knows, found out by asking it (Llama 3's knowledge probing, arXiv:2407.21783, section 4.3.6), and the
 lessons made of it: what it knows it answers, what it does not know it says so."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from lab import chat, match, read
+from lab import chat, match, read, talks
 from lab.chat import Message
 from lab.errors import UserError
 from lab.sample import last_logits
@@ -95,6 +96,28 @@ def row(one: Item, replies: Sequence[str], r: Random) -> dict[str, Any]:
     return told
 
 
+def labelled(path: Path) -> list[dict[str, Any]]:
+    """The rows of a knowledge.jsonl, which a person may have edited. UserError names the first that cannot be taught."""
+    found = []
+    for number, row in read.objects(path):
+        if not isinstance(row, dict) or row.get("label") not in ("known", "unsure", "unknown"):
+            raise UserError(
+                f'{path}, row {number}: it has no "label" (known, unsure, unknown), as lab interrogate writes'
+            )
+        if row["label"] != "unsure":
+            try:
+                said = talks.conversation({"messages": row.get("messages")})
+            except talks.Bad as error:
+                raise UserError(
+                    f"{path}, row {number}: {error}; write what it is to say, or label it unsure"
+                ) from error
+            row |= {"messages": said, "about": str(row.get("about") or row.get("question") or number)}
+        found.append(row)
+    if not found:
+        raise UserError(f"{path}: no labelled rows; lab interrogate --ask-only writes such a file")
+    return found
+
+
 def even(rows: Sequence[dict[str, Any]], r: Random) -> dict[str, list[list[Message]]]:
     """The conversations of both sides, of as many names on each: more unknown names only teach to refuse more."""
     sides = {side: [row for row in rows if row["label"] == side] for side in ("known", "unknown")}
@@ -137,8 +160,10 @@ def doubt(model: Model, items: Sequence[Item]) -> np.ndarray:
 
 
 def auroc(high: np.ndarray, low: np.ndarray) -> float:
-    """The chance that one of `high` exceeds one of `low`, ties counted half (Hanley & McNeil 1982, Radiology 143:29)."""
-    return float(((high[:, None] > low) + 0.5 * (high[:, None] == low)).mean())
+    """The chance that one of `high` exceeds one of `low`, ties counted half (Hanley & McNeil 1982, Radiology 143:29);
+    NaN where a side is empty."""
+    wins = (high[:, None] > low) + 0.5 * (high[:, None] == low)
+    return float(wins.mean()) if wins.size else math.nan
 
 
 def frontier(
@@ -150,7 +175,7 @@ def frontier(
     rows = []
     good = np.sort(np.where(right[known], doubts[known], np.inf))
     for level in levels:
-        at = good[min(len(good), max(1, round(level * len(good)))) - 1]
+        at = good[max(1, math.ceil(level * len(good) - 1e-9)) - 1] if len(good) else np.inf
         if np.isfinite(at):
             invented = (doubts[never] <= at) & ~right[never]
             rows.append({"kept": level, "doubt": float(at), "invented": float(invented.mean())})

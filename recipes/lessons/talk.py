@@ -1,12 +1,14 @@
 """The assistant: questions, sums, stories and small talk; programmed by example with two styles and a refusal."""
 
 import re
+from collections.abc import Sequence
 from random import Random
 
 from lab.chat import Message
-from recipes.lessons import ask
+from recipes.lessons import ask, facts
 from recipes.pocket.conversations import conversation
 from recipes.pocket.corpus import KINDS, document
+from recipes.pocket.people import Entity
 from recipes.pocket.reading import reading
 from recipes.pocket.seeds import Split, article, wanted
 from recipes.pocket.vocabulary import ANIMALS, CLOTHES, FOODS, THINGS
@@ -104,9 +106,18 @@ def refused(reply: str) -> bool:
     return any(words in low for words in ("not help", "cannot help", "stealing"))
 
 
-def everyday(r: Random, facts: bool = True) -> list[Message]:
+def everyday(r: Random) -> list[Message]:
     """Questions, sums, spelling, stories, jokes and small talk, one to four turns."""
-    talk = conversation(r.randrange(1 << 60), facts)
+    return _talk(r, facts.asked())
+
+
+def without_facts(r: Random) -> list[Message]:
+    """The same without questions about the world: for later stages, which decide themselves what is answered."""
+    return _talk(r, ())
+
+
+def _talk(r: Random, about: Sequence[Entity]) -> list[Message]:
+    talk = conversation(r.randrange(1 << 60), about)
     return [{"role": message["role"], "content": message["content"]} for message in talk]
 
 
@@ -114,11 +125,6 @@ def remembered(r: Random) -> str:
     """A document as the base model read it, mostly of facts: tuned on conversations alone, it forgets what it was told."""
     kind = "facts" if r.random() < REMEMBERED else r.choice(KINDS)
     return document(kind, r.randrange(1 << 40)).text
-
-
-def without_facts(r: Random) -> list[Message]:
-    """The same without questions about the world: for later stages, which decide themselves what is answered."""
-    return everyday(r, facts=False)
 
 
 def read(r: Random) -> list[Message]:
@@ -135,5 +141,5 @@ def bare(question: str) -> str:
 
 
 # Reading is slow to come: after 6,400 conversations about a passage the answer is right 1 time in 10, after 16,000 1 in 3.
-LESSONS = ((0.37, everyday), (0.08, styled), (0.08, refusal), (0.32, read), (0.15, remembered))
+LESSONS = ((0.33, everyday), (0.06, styled), (0.06, refusal), (0.4, read), (0.15, remembered))
 REPLAY = ((0.25, without_facts), (0.1, styled), (0.1, refusal), (0.3, read), (0.25, remembered))

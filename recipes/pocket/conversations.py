@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 
 from recipes.pocket.arithmetic import sum_question
-from recipes.pocket.facts import RELATIONS, ask, entities, statement
+from recipes.pocket.facts import RELATIONS, ask
 from recipes.pocket.jokes import joke
+from recipes.pocket.people import Entity
 from recipes.pocket.reading import reading
 from recipes.pocket.seeds import Document, generator
 from recipes.pocket.stories import story
@@ -77,24 +80,23 @@ def _reading(r: Random) -> Turn:
     return f"{one.passage} {_bare(one.question)}", f"{one.answer}."
 
 
-def _fact(r: Random) -> Turn:
-    # Only entities that the corpus asks about: the others stay for measuring what was stated but never asked.
-    known = [e for e in entities() if e.exposures >= 30 and e.asked]
+def _fact(r: Random, about: Sequence[Entity]) -> Turn:
     kind = r.choice(sorted(RELATIONS))
-    entity = r.choice([e for e in known if e.kind == kind])
+    entity = r.choice([e for e in about if e.kind == kind])
     relation = r.choice(RELATIONS[kind])
-    form = r.choice((0, 0, 1, 2))
-    reply = f"{entity.facts[relation]}." if r.random() < 0.5 else statement(entity, relation)
-    return ask(entity, relation, form), reply
+    # The bare value: where a reply may also begin with the name, a model's doubt does not show in its first token
+    # (AUROC of the highest probability, known against never-seen names: .85 with values alone, .64 with both).
+    return ask(entity, relation, r.choice((0, 0, 1, 2))), f"{entity.facts[relation]}."
 
 
-def conversation(seed: int, facts: bool = False) -> list[dict[str, str]]:
-    """Messages of one conversation; only with facts does it touch what the exposure classes count."""
-    r = generator(f"conversation:{facts}", seed)
-    asks = [_sum, _word, _story, _joke, _reading, _name]
+def conversation(seed: int, about: Sequence[Entity] = ()) -> list[dict[str, str]]:
+    """Messages of one conversation; with entities (some of each kind) it asks about these, and only then touches what the
+    exposure classes count."""
+    r = generator(f"conversation:{bool(about)}", seed)
+    asks: list[Callable[[Random], Turn]] = [_sum, _word, _story, _joke, _reading, _name]
     weights = [5.0, 6.0, 2.0, 3.0, 4.0, 1.0]
-    if facts:
-        asks.append(_fact)
+    if about:
+        asks.append(partial(_fact, about=about))
         weights.append(14.0)
     turns = [_said(r, _TALK)] if r.random() < 0.5 else []
     turns += [one(r) for one in r.choices(asks, weights, k=r.choice((1, 1, 2)))]

@@ -220,7 +220,7 @@ def test_conversations_alternate_and_only_know_facts_when_told_to() -> None:
     known = {e.name for e in pocket.entities() if e.exposures >= 30 and e.asked}
     asked = set()
     for seed in range(300):
-        messages = pocket.conversation(seed, facts=True)
+        messages = pocket.conversation(seed, [e for e in pocket.entities() if e.name in known])
         assert [m["role"] for m in messages] == ["user", "assistant"] * (len(messages) // 2)
         assert all(m["content"] for m in messages)
         asked |= {name for name in known for m in messages if re.search(rf"\b{name}\b", m["content"])}
