@@ -107,6 +107,10 @@ class Toolbox:
             ids.pop()
         return ids
 
+    def cut(self, said: str) -> str:
+        """A result as a model gets to read it."""
+        return self.tokenizer.decode_part(self._fitting(said))
+
     def close(self) -> None:
         """End the tools' own processes and files."""
         for tool in self.tools.values():

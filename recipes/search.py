@@ -14,10 +14,12 @@ Examples:
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
 from lab import index, talks
+from lab.calls import Toolbox
 from lab.chat import Message
 from lab.errors import UserError, expand
 from lab.run import Run
@@ -28,6 +30,7 @@ from recipes import lessons, pocket, tuning
 from recipes.interrogate import KNOWN, NEVER, scored_items
 from recipes.lessons import ask, call, facts, knowledge, lookup, result, talk, text
 from recipes.lessons.knowledge import Item
+from recipes.probing.figures import wilson
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "run"]
@@ -42,7 +45,8 @@ class Config(Tuning):
     model: str = "pocket-honest"
     """What learns to search: a run, a folder, a hub id or a GGUF file that can chat."""
     data: str | None = None
-    """Questions of your own, .jsonl or .parquet: rows {"question", "answer"}, and "query", what to search for."""
+    """Questions of your own, .jsonl or .parquet: rows {"question", "answer"}, "query", what to search for, and maybe "about"
+    where several are about one thing."""
     index: str | None = None
     """With --data: the index that is searched, made by lab index."""
     labels: str | None = None
@@ -65,7 +69,10 @@ def run(config: Config, record: Run) -> None:
     known = straight(config.labels, model, needed=not config.data)
     if config.data and config.index:
         with Search(config.index) as tool:
-            rows, scored = own(config, tool)
+            tools = Toolbox(model.tokenizer, [tool])
+            rows, scored = own(config, lambda query: tools.cut(tool(query)))
+            held = sum(one.right(tools.cut(tool(one.query))) for one in scored)
+            record.say(f"the right query finds the answer to {held} of the {len(scored)} questions that are scored")
             school = few(config, model, rows, known)
             iters = config.iters or max(1, EPOCHS * len(rows) // tuning.rows(config, model))
             prompts = [[Message(role="user", content=one.question)] for one in scored[:: max(1, len(scored) // 4)][:4]]
@@ -104,21 +111,22 @@ def straight(labels: str | None, model: Model, needed: bool = True) -> list[list
 # -- examples of your own --------------------------------------------------------------------------------------------
 
 
-def own(config: Config, tool: Search) -> tuple[list[list[Message]], list[Item]]:
+def own(config: Config, tool: Callable[[str], str]) -> tuple[list[list[Message]], list[Item]]:
     """(conversations to train on, questions to score): what each query really finds, and the answer where it is in it."""
     items = list(knowledge.own(expand(config.data or "")))
     train, scored = knowledge.split(items, config.seed)
     r, rows = Random(f"search {config.seed}"), []
     for one in train:
-        told = tool(one.about)
+        told = tool(one.query)
         reply = f"{one.answer.rstrip('.')}." if one.right(told) else r.choice(lookup.NOT_FOUND).format(n=one.about)
-        rows.append(ask(one.question, [call("search", one.about), result(told), text(reply)]))
+        rows.append(ask(one.question, [call("search", one.query), result(told), text(reply)]))
     return rows, scored
 
 
 def few(config: Config, model: Model, rows: list[list[Message]], known: list[list[Message]]) -> Talks:
-    """A finite set, with a tenth held out for the loss."""
-    longest = tuning.longest(config, model)
+    """A finite set, with a tenth held out for the loss. What is known is answered, and not searched for as well."""
+    longest, answered = tuning.longest(config, model), {str(messages[0]["content"]) for messages in known}
+    rows = [messages for messages in rows if messages[0]["content"] not in answered]
     samples = [tuning.to_sample(model, messages, longest) for messages in (*rows, *known)]
     return talks.finite(json.dumps([rows, known]), samples[len(samples) // 10 :], samples[: len(samples) // 10])
 
@@ -161,8 +169,15 @@ def without(record: Run, model: Model) -> dict[str, float]:
 
 
 def line(words: str, count: int, share: dict[str, float]) -> str:
-    """One row of the report."""
+    """One row of the report, with 95 % intervals."""
+    calls = round(share["called"] * count)
+
+    def told(name: str) -> str:
+        of = calls if name == "copied" else count
+        low, high = wilson(round(share[name] * of), of)
+        return f"{share[name]:.2f} [{low:.2f}, {high:.2f}]"
+
     return (
-        f"  {words:18} {count:4} questions: called {share['called']:.2f}, query right {share['copied']:.2f}, answer right "
-        f'{share["right"]:.2f}, "I do not know" {share["admitted"]:.2f}, invented {share["invented"]:.2f}'
+        f"  {words:18} {count:4} questions: called {told('called')}, query right {told('copied')}, answer right "
+        f'{told("right")}, "I do not know" {told("admitted")}, invented {told("invented")}'
     )

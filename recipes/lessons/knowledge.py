@@ -32,6 +32,7 @@ class Item:
     about: str
     group: str  # how often it was told, such as "100x"; "" where nobody knows
     right: Callable[[str], bool]
+    query: str = ""  # what to search for
 
     def verdict(self, reply: str) -> str:
         """right, admitted ("I do not know") or invented."""
@@ -40,7 +41,8 @@ class Item:
 
 def item(question: Question, group: str) -> Item:
     """A question of the pocket world."""
-    return Item(question.text, question.answer, question.entity.name, group, lambda reply: facts.right(reply, question))
+    name = question.entity.name
+    return Item(question.text, question.answer, name, group, lambda reply: facts.right(reply, question), name)
 
 
 def own(path: Path) -> Iterator[Item]:
@@ -52,7 +54,8 @@ def own(path: Path) -> Iterator[Item]:
         if not isinstance(question, str) or not question.strip() or not answers or not all(a.strip() for a in answers):
             raise UserError(f'{path}, row {number}: write {{"question": "...", "answer": "..."}}')
         about = str(given.get("about") or given.get("query") or question)
-        yield Item(question, answers[0], about, "", partial(match.matches, answers=answers))
+        query = str(given.get("query") or about)
+        yield Item(question, answers[0], about, "", partial(match.matches, answers=answers), query)
 
 
 def split(items: list[Item], seed: int) -> tuple[list[Item], list[Item]]:

@@ -65,7 +65,7 @@ def lesson(r: Random) -> list[Message]:
 
 @dataclass(frozen=True)
 class Did:
-    """What became of a question: whether it searched, whether its first query was the name, and the verdict."""
+    """What became of a question: whether it searched, whether its first query was the right one, and the verdict."""
 
     called: bool
     copied: bool
@@ -81,7 +81,7 @@ def did(model: Model, items: Sequence[Item], tool: Tool, longest: int = 96) -> l
         items, exam.replies(model, [i.question for i in items], tools=tools, longest=longest), strict=True
     ):
         asked = [part["text"] for part in parts(reply) if part["type"] == "call"]
-        copied = bool(asked) and terms(asked[0]) == terms(one.about)
+        copied = bool(asked) and terms(asked[0]) == terms(one.query)
         out.append(Did(bool(asked), copied, one.verdict(exam.chat.plain(reply)), reply))
     return out
 

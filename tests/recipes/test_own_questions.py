@@ -1,0 +1,92 @@
+"""Questions of one's own: what is searched for, what is read of it, and what is answered without a search."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import chat, index, weights
+from lab.calls import Toolbox
+from lab.tools import Search
+from recipes import lessons, search
+from recipes.lessons import knowledge, lookup
+from recipes.tuning import Tuning
+from tests.conftest import REPO
+
+PLACES = {f"place{i}": f"town{i}" for i in range(8)}
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Path:
+    """Two questions about each place, each with a query of its own."""
+    rows: list[dict[str, Any]] = []
+    for place, town in PLACES.items():
+        rows.append({"question": f"Capital of {place}?", "answer": town, "query": f"{place} capital", "about": place})
+        rows.append({"question": f"Height of {place}?", "answer": "nine", "query": f"{place} height", "about": place})
+    (tmp_path / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path / "qa.jsonl"
+
+
+def test_the_query_is_searched_for_and_the_thing_is_held_out(asked: Path) -> None:
+    heard = []
+
+    def tool(query: str) -> str:
+        heard.append(query)
+        return f"of {query}: town0 town1 town2 town3 town4 town5 town6 town7"
+
+    taught, scored = search.own(search.Config(data=str(asked), index="none"), tool)
+    assert len(taught) == len(scored) == 8
+    assert heard == [chat.parts(talk[1])[0]["text"] for talk in taught]
+    assert {query.split()[1] for query in heard} == {"capital", "height"}
+    places = {query.split()[0] for query in heard}
+    assert len(places) == 4  # both questions about a place lie on one side
+    assert not places & {one.about for one in scored}
+    for talk in taught:
+        capital = str(talk[0]["content"]).startswith("Capital")
+        assert ("not know" in chat.plain(talk[1])) != capital
+        assert "{n}" not in chat.plain(talk[1])
+
+
+def test_a_lesson_shows_as_much_of_a_result_as_a_chat_does(asked: Path, tmp_path: Path) -> None:
+    """Its answer counts as found where it can be read."""
+    pad = " ".join(f"{i} of {i * 7}," for i in range(45))
+    index.build(tmp_path / "notes.db", [(place, f"{place} capital {pad} {town}") for place, town in PLACES.items()])
+    model = weights.load(str(REPO / "weights" / "pocket-base"), lazy=True)
+    with Search(tmp_path / "notes.db") as tool:
+        tools = Toolbox(model.tokenizer, [tool], result_tokens=60)
+        whole, cut = (search.own(search.Config(data=str(asked), index="-"), way)[0] for way in (
+            tool, lambda query: tools.cut(tool(query))
+        ))  # fmt: skip
+        assert any(chat.plain(talk[1]).startswith("town") for talk in whole)
+        assert all("not know" in chat.plain(talk[1]) for talk in cut)
+        opened, close = tools.marks.search or (0, 0)
+        for talk in cut:
+            query, result, _ = chat.parts(talk[1])
+            forced = tools.after(0, [opened, *model.tokenizer.encode_part(query["text"]), close])
+            assert model.tokenizer.decode_part(forced[1:-1]) == result["text"]
+            assert len(forced) <= 62
+
+
+def test_what_is_known_is_not_searched_for(asked: Path) -> None:
+    model = weights.load(str(REPO / "weights" / "pocket-base"), lazy=True)
+    rows = [
+        lessons.ask(one.question, [lessons.call("search", one.query), lessons.text(one.answer)])
+        for one in knowledge.own(asked)
+    ]
+    known = [lessons.ask("Capital of place3?", "It is town3.")]
+    found = search.few(Tuning(model="pocket-base", max_seq_length=64), model, rows, known)
+    talks = [chat.parse(model.tokenizer, s.ids.tolist()) for s in (*found.valid, *found.draw(0, 1, found.total or 0))]
+    said = [part["text"] for talk in talks for part in chat.parts(talk)]
+    assert len(talks) == 16
+    assert sum("Capital of place3?" in text for text in said) == 1
+    assert any("It is town3." in text for text in said)
+
+
+def test_lines_of_the_report_hold_intervals() -> None:
+    share = {"called": 0.5, "copied": 1.0, "right": 0.25, "admitted": 0.0, "invented": 0.75}
+    told = search.line("asked", 20, share)
+    assert (
+        "20 questions: called 0.50 [0.30, 0.70], query right 1.00 [0.72, 1.00], answer right 0.25 [0.11, 0.47]" in told
+    )
+    assert lookup.shares([]) | share == share
