@@ -20,7 +20,7 @@ Examples:
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Annotated, Any
 
@@ -41,9 +41,11 @@ from recipes.probing.figures import wilson
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "run"]
-ITERS = 120  # steps on the pocket world
+ITERS = 600  # steps on the pocket world
 OWN = 40  # steps on questions of your own
-REPLAY = 0.4  # share of the lessons of before, so that nothing is forgotten
+LAYERS = 2  # of the pocket model are tuned: all four learn the trained names by heart (see "Measured" above)
+KNOWN_SHARE = 0.62  # of the questions in a step; at .5 it refuses more
+REPLAY = 0.3  # share of the lessons of before, so that nothing is forgotten
 KNOWN, NEVER = "100x", "never"
 LEVELS = (0.5, 0.7, 0.8, 0.85, 0.9, 0.95)  # known facts kept, along the frontier
 PROMPTS = ("What is the capital of France?", "What is the job of Emma Zorbafen?", "Who are you?", "What is 12 plus 30?")
@@ -61,7 +63,7 @@ class Config(Tuning):
     """Replies to each question."""
     temp: float = 0.8
     """Temperature of the replies."""
-    strangers: int = 300
+    strangers: int = 1500
     """Pocket world: questions about names that no document tells of."""
     ask_only: Annotated[bool, FlagCreatePairsOff] = False
     """Stop once knowledge.jsonl is written."""
@@ -82,6 +84,8 @@ def run(config: Config, record: Run) -> None:
     model = tuning.open_model(config)
     if not model.chats:
         raise UserError(f"{model.name} has no chat template, so it answers no questions; tune it with lab sft first")
+    if not config.data and config.num_layers is None:
+        config = replace(config, num_layers=LAYERS)
     items, scored = questions(config)
     file = record.folder / "knowledge.jsonl"
     if not file.exists():
@@ -148,21 +152,28 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 
 def lessons_of(config: Config, model: Model, rows: list[dict[str, Any]]) -> Talks:
-    """Known and unknown, one after the other; in the pocket world with lessons of before in between."""
-    sides = knowledge.even(rows, Random(f"even {config.seed}"))
+    """Known and unknown in equal number; a tenth of one's own held out for the loss, in the pocket world with lessons of
+    before in between."""
+    sides = knowledge.sides(rows) if not config.data else knowledge.even(rows, Random(f"even {config.seed}"))
     if not all(sides.values()):
         none = "known" if not sides["known"] else "unknown"
         raise UserError(
             f"no question came out as {none}, so there is nothing to tell apart; ask easier and harder ones"
         )
 
+    key, longest = json.dumps(sides, ensure_ascii=False), tuning.longest(config, model)
+    if config.data:
+        pairs = [row for pair in zip(*sides.values(), strict=False) for row in pair]  # as many of each, in turn
+        samples = [tuning.to_sample(model, row, longest) for row in pairs]
+        return talks.finite(key, samples[len(samples) // 10 :], samples[: len(samples) // 10])
+
     def draw(side: str) -> lessons.Lesson:
         return lambda r: r.choice(sides[side])
 
-    replay = [] if config.data else [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
-    mixed = lessons.mixed("interrogate", [(0.5, draw("known")), (0.5, draw("unknown")), *replay])
-    key = json.dumps(sides, ensure_ascii=False)
-    return talks.endless(key, mixed, model.tokenizer, tuning.longest(config, model))
+    replay: list[tuple[float, lessons.Lesson]] = [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
+    weighted = [(KNOWN_SHARE, draw("known")), (1 - KNOWN_SHARE, draw("unknown")), *replay]
+    mixed = lessons.mixed("interrogate", weighted)
+    return talks.endless(key, mixed, model.tokenizer, longest)
 
 
 def asked_over_the_steps(config: Config, scored: list[Item]) -> list[str]:

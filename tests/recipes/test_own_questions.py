@@ -9,9 +9,8 @@ import pytest
 from lab import chat, index, weights
 from lab.calls import Toolbox
 from lab.tools import Search
-from recipes import lessons, search
+from recipes import interrogate, lessons, search
 from recipes.lessons import knowledge, lookup
-from recipes.tuning import Tuning
 from tests.conftest import REPO
 
 PLACES = {f"place{i}": f"town{i}" for i in range(8)}
@@ -75,12 +74,32 @@ def test_what_is_known_is_not_searched_for(asked: Path) -> None:
         for one in knowledge.own(asked)
     ]
     known = [lessons.ask("Capital of place3?", "It is town3.")]
-    found = search.few(Tuning(model="pocket-base", max_seq_length=64), model, rows, known)
+    found = search.few(search.Config(model="pocket-base", max_seq_length=64), model, rows, known)
     talks = [chat.parse(model.tokenizer, s.ids.tolist()) for s in (*found.valid, *found.draw(0, 1, found.total or 0))]
     said = [part["text"] for talk in talks for part in chat.parts(talk)]
     assert len(talks) == 16
     assert sum("Capital of place3?" in text for text in said) == 1
     assert any("It is town3." in text for text in said)
+
+
+def test_what_is_held_out_of_an_interrogation_is_not_trained_on() -> None:
+    """As many answers as admissions, each once a pass."""
+    model = weights.load(str(REPO / "weights" / "pocket-base"), lazy=True)
+    rows: list[dict[str, Any]] = [
+        {"label": label, "about": f"{label} {i}", "messages": lessons.ask(f"{label} {i}?", "No." if i % 2 else "Yes.")}
+        for label, count in (("known", 12), ("unknown", 30))
+        for i in range(count)
+    ]
+    config = interrogate.Config(model="pocket-base", data="some.jsonl")
+    found = interrogate.lessons_of(config, model, rows)
+    held, taught = (
+        [str(chat.parse(model.tokenizer, s.ids.tolist())["content"]) for s in some]
+        for some in (found.valid, found.draw(0, 1, found.total or 0))
+    )
+    assert (len(held), len(taught)) == (2, 22)
+    assert len({*held, *taught}) == 24
+    for some in (held, taught):
+        assert sum("unknown" in said for said in some) == len(some) / 2
 
 
 def test_lines_of_the_report_hold_intervals() -> None:
