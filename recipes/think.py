@@ -39,8 +39,8 @@ CHARTS = (
     {"title": "gradient norm", "keys": ["grad_norm"]},
     {"title": "tokens a second", "keys": ["tok_s"]},
 )
-ITERS = 100  # steps of one way
-TOKENS = 3000  # of a step, whatever the way
+ITERS = 150  # steps of one way
+TOKENS = 1200  # of a step, whatever the way
 # way -> (how replies are written, times the tokens)
 WAYS = {
     "answer": ("answer", 1), "answer x3": ("answer", 3), "steps": ("steps", 1), "after": ("after", 1), "code": ("code", 1),

@@ -54,8 +54,8 @@ class Tuning:
     """Share of the steps over which the rate falls to 2 %."""
     max_seq_length: int | None = None
     """Longest conversation in tokens; longer ones lose their last turns (the model's context, at most 2,048)."""
-    num_layers: int = 16
-    """LoRA: how many of the last layers get adapters, -1 for all."""
+    num_layers: int | None = None
+    """How many of the last layers are tuned or get adapters, -1 for all (lora: 16; full: all, embeddings too)."""
     lora_rank: Annotated[int, arg(aliases=["--rank"])] = 8
     """LoRA: inner size of the adapters (Hu et al. 2021, arXiv:2106.09685)."""
     lora_scale: Annotated[float, arg(aliases=["--scale"])] = 20.0
@@ -80,7 +80,7 @@ def check(config: Tuning) -> None:
         value = getattr(config, field)
         if value is not None and value < 1:
             raise UserError(f"--{field.replace('_', '-')} {value}: must be at least 1")
-    if config.num_layers < 1 and config.num_layers != -1:
+    if config.num_layers is not None and config.num_layers < 1 and config.num_layers != -1:
         raise UserError(f"--num-layers {config.num_layers}: give 1 or more, or -1 for all")
     if not 0 <= config.seed < 1 << 26:
         raise UserError(f"--seed {config.seed}: must lie between 0 and {(1 << 26) - 1}")
@@ -142,9 +142,22 @@ def optimizer_of(config: Tuning, model: Model) -> Literal["muon", "adamw"]:
 def adapt(config: Tuning, model: Model) -> dict[str, Any]:
     """Put adapters beside the weights, which freeze; what adapter_config.json says of them."""
     return lora.attach(
-        model.network, config.lora_rank, config.lora_scale, config.num_layers, seed=config.seed,
+        model.network, config.lora_rank, config.lora_scale, config.num_layers or lora.LAYERS, seed=config.seed,
         embed=model.tokenizer.reserved,
     )  # fmt: skip
+
+
+def freeze(config: Tuning, model: Model) -> None:
+    """With --num-layers only the last layers, the last norm and an output matrix of its own are tuned: those before hold
+    what the model knows by name."""
+    if config.num_layers is None or not 0 < config.num_layers < len(model.network.layers):
+        return
+    network = model.network
+    network.freeze()
+    for part in (*network.layers[-config.num_layers :], network.model.norm):
+        part.unfreeze()
+    if "lm_head" in network:
+        network.lm_head.unfreeze()
 
 
 def learner_of(config: Tuning, model: Model, iters: int, full: bool, optimizer: Literal["muon", "adamw"]) -> Learner:
@@ -178,6 +191,7 @@ def tune(
     tokenizer.save(record.folder)
     if full:
         weights.save_config(record.folder, network, tokenizer)
+        freeze(config, model)
     else:
         weights.write_json(
             record.folder / "adapter_config.json", adapt(config, model) | {"model": base_of(config.model)}

@@ -121,6 +121,11 @@ def labelled(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def sides(rows: Sequence[dict[str, Any]]) -> dict[str, list[list[Message]]]:
+    """The conversations of what is known and of what is unknown."""
+    return {side: [row["messages"] for row in rows if row["label"] == side] for side in ("known", "unknown")}
+
+
 def even(rows: Sequence[dict[str, Any]], r: Random) -> dict[str, list[list[Message]]]:
     """The conversations of both sides, of as many names on each: more unknown names only teach to refuse more."""
     sides = {side: [row for row in rows if row["label"] == side] for side in ("known", "unknown")}
