@@ -147,7 +147,7 @@ def test_batch_stream_and_alone_are_the_same(model: Model, tools: Toolbox) -> No
                 assert other == reply.ids.tolist()
                 assert forced == reply.forced.tolist()
                 assert np.abs(logp - reply.logp).max(initial=0) <= 2e-5
-        assert sum(reply.forced.any() for reply in together) >= 5
+        assert sum(reply.forced.any() for reply in together) >= 3
 
 
 def test_logp_is_what_the_trainer_computes(model: Model, tools: Toolbox) -> None:
