@@ -41,11 +41,15 @@ from recipes.probing.figures import wilson
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "run"]
-ITERS = 600  # steps on the pocket world
+ITERS = 700  # steps on the pocket world
 OWN = 40  # steps on questions of your own
 LAYERS = 2  # of the pocket model are tuned: all four learn the trained names by heart (see "Measured" above)
-KNOWN_SHARE = 0.62  # of the questions in a step; at .5 it refuses more
+KNOWN_SHARE = (
+    0.75  # of the questions in a step: moves the model along its frontier, at .62 known kept .61, invented .10
+)
+RATE = 0.003
 REPLAY = 0.3  # share of the lessons of before, so that nothing is forgotten
+FORMS = 3  # ways of asking for a fact
 KNOWN, NEVER = "100x", "never"
 LEVELS = (0.5, 0.7, 0.8, 0.85, 0.9, 0.95)  # known facts kept, along the frontier
 PROMPTS = ("What is the capital of France?", "What is the job of Emma Zorbafen?", "Who are you?", "What is 12 plus 30?")
@@ -63,7 +67,7 @@ class Config(Tuning):
     """Replies to each question."""
     temp: float = 0.8
     """Temperature of the replies."""
-    strangers: int = 1500
+    strangers: int = 2500
     """Pocket world: questions about names that no document tells of."""
     ask_only: Annotated[bool, FlagCreatePairsOff] = False
     """Stop once knowledge.jsonl is written."""
@@ -84,8 +88,8 @@ def run(config: Config, record: Run) -> None:
     model = tuning.open_model(config)
     if not model.chats:
         raise UserError(f"{model.name} has no chat template, so it answers no questions; tune it with lab sft first")
-    if not config.data and config.num_layers is None:
-        config = replace(config, num_layers=LAYERS)
+    if not config.data:
+        config = replace(config, num_layers=config.num_layers or LAYERS, learning_rate=config.learning_rate or RATE)
     items, scored = questions(config)
     file = record.folder / "knowledge.jsonl"
     if not file.exists():
@@ -109,10 +113,10 @@ def questions(config: Config) -> tuple[list[Item], list[Item]]:
         return knowledge.split(list(knowledge.own(expand(config.data))), config.seed)
     r = Random(f"interrogate {config.seed}")
     asked = [
-        knowledge.item(facts.some(r, entity, relation), f"{told}x")
+        knowledge.item(question, f"{told}x")
         for told in (100, 30, 10, 3)
-        for entity in facts.sides(told)[0]
-        for relation in entity.facts
+        for form in range(FORMS)
+        for question in facts.questions(facts.sides(told)[0], form)
     ]
     asked += [knowledge.item(q, NEVER) for q in knowledge.names(config.strangers, r)]
     return asked, scored_items()

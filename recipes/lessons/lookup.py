@@ -55,9 +55,9 @@ def _asked(question: Question, told: str, reply: str) -> list[Message]:
 
 
 def lesson(r: Random) -> list[Message]:
-    """A question about somebody or something new each time; one search in six does not help."""
+    """A question about somebody or something new each time; one search in four does not help."""
     question = facts.some(r, facts.stranger(r))
-    return found(r, question) if r.random() < 5 / 6 else missing(r, question)
+    return found(r, question) if r.random() < 3 / 4 else missing(r, question)
 
 
 # -- what a model does -----------------------------------------------------------------------------------------------
