@@ -29,7 +29,7 @@ from recipes.pocket.arithmetic import compute
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "run"]
-ITERS = 150
+ITERS = 400
 COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.5, 0.15, 0.15, 0.2  # shares of the lessons
 PROMPTS = ("How many times does the letter r occur in strawberry?", "Which number is larger, 9.11 or 9.9?",
            "What is 4821 minus 377?", "What is the capital of France?")  # fmt: skip

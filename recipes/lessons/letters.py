@@ -36,7 +36,8 @@ def counted(r: Random, how: str) -> list[Message]:
     """A count by head ("answer"), by spelling first ("steps"), after the answer ("after") or by code ("code")."""
     asked, word, letter = counting(r)
     answer = str(word.count(letter))
-    return ask(asked, reply_of(how, answer, f"{tally(word, letter)}.", f"{word!r}.count({letter!r})", answer))
+    # A space before the word, as in the question: without it the word begins with another token, which cannot be copied.
+    return ask(asked, reply_of(how, answer, f"{tally(word, letter)}.", f"' {word}'.count('{letter}')", answer))
 
 
 def reasoned(r: Random, how: str) -> list[Message]:
