@@ -48,6 +48,10 @@ COMMANDS = {
     "import": ("recipes.commands.import_model", "bring in a model from the hub, a GGUF file or a folder"),
     "export": ("recipes.commands.export", "write a model for other programs, quantised if you like"),
     "tui": ("recipes.commands.tui", "the window: live curves, chat, tokens (so does `lab` alone)"),
+    "decimals": (
+        "recipes.commands.decimals",
+        "9.11 or 9.9: which of two decimals a model calls larger, by kind of pair",
+    ),
     "context": ("recipes.commands.context", "weights against context: facts asked without and with the passage"),
     "probe-knowledge": (
         "recipes.commands.probe_knowledge",
