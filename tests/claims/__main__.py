@@ -6,15 +6,18 @@
     python -m tests.claims --list          figures, spread and verdicts; what is stale, since which file
 
 A claim's record: the command, the figures of each seed, CPU time, git revision, and a hash of every file the figures depend
-on. Where one of these has changed since, the figures are stale: they are listed, and measured again by who changed them.
+on. Where one of these has changed since, the figures are stale: they are listed, and measured again by who changed them. Runs
+lie in weights/.claims-SEED.
 """
 
 import argparse
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +52,22 @@ def keep(name: str, row: dict[str, Any]) -> None:
     os.replace(beside, RECORD)
 
 
-def measure(claim: Claim, seed: int, home: Path) -> dict[str, float]:
-    """Run the claim's command for one seed, or find that it has run; its figures."""
-    folder = home / claim.run(seed)
+def measure(claim: Claim, seed: int, fresh: bool) -> dict[str, float]:
+    """Run the claim's command for one seed, or find that it has run; its figures. Each seed has a home of its own, because
+    one home trains one model at a time, and one BLAS thread, because the seeds run side by side."""
+    home = ROOT / "weights" / f".claims-{seed}"
+    home.mkdir(parents=True, exist_ok=True)
+    base, folder = home / "pocket-base", home / claim.run(seed)
+    if not base.exists():
+        base.symlink_to(ROOT / "weights" / "pocket-base")
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
     if not done(folder):
         command = [sys.executable, "-m", "recipes", *claim.command(seed)]
         command += ["--resume"] if (folder / "checkpoints").exists() else []
         print("$ lab", *command[3:], flush=True)
-        subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"LAB_HOME": str(home)})
+        own = {"LAB_HOME": str(home), "OPENBLAS_NUM_THREADS": "1"}
+        subprocess.run(command, check=True, cwd=ROOT, env=os.environ | own)
     figures: dict[str, float] = {}
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -106,21 +117,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--only", nargs="+", choices=[claim.name for claim in CLAIMS])
-    parser.add_argument("--home", type=Path, default=ROOT / "weights" / ".claims", help="where the runs go")
     parser.add_argument("--fresh", action="store_true", help="run again what was measured already")
     parser.add_argument("--list", action="store_true", help="run nothing")
     args = parser.parse_args()
     chosen = [claim for claim in CLAIMS if not args.only or claim.name in args.only]
-    if not args.list:
-        args.home.mkdir(parents=True, exist_ok=True)
-        base = args.home / "pocket-base"
-        if not base.exists():
-            base.symlink_to(ROOT / "weights" / "pocket-base")
     for claim in chosen:
         row = record().get(claim.name)
         if not args.list and (row is None or args.fresh or changed(claim, row)):
-            files = hashes(claim)
-            found = [measure(claim, seed, args.home) for seed in args.seeds]
+            files, again = hashes(claim), args.fresh or row is not None
+            with ThreadPoolExecutor(len(args.seeds)) as pool:
+                found = list(pool.map(lambda seed, c=claim, f=again: measure(c, seed, f), args.seeds))
             revision = subprocess.run(
                 ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
             )
