@@ -232,6 +232,7 @@ def tune(
         return learner
     record.note = "measuring"
     report(config, record, model, exam)
+    record.note = ""
     return learner
 
 
