@@ -27,9 +27,10 @@ from typing import Annotated, Any
 import numpy as np
 from tyro.conf import FlagCreatePairsOff
 
-from lab import talks
+from lab import talks, weights
 from lab.chat import Message
 from lab.errors import UserError, expand
+from lab.judge import Judge
 from lab.run import Run
 from lab.runs import read_lines, write_atomic
 from lab.talks import Talks
@@ -63,6 +64,8 @@ class Config(Tuning):
     """Questions of your own, a .jsonl or .parquet: rows {"question", "answer"}, and maybe "about"."""
     labels: str | None = None
     """A knowledge.jsonl to train on as it is: nothing is asked but what is scored."""
+    judge: str | None = None
+    """With --data: a model that judges the replies which do not hold the answer word for word (see lab judge)."""
     times: int = 5
     """Replies to each question."""
     temp: float = 0.8
@@ -78,6 +81,10 @@ def check(config: Config) -> None:
     tuning.check(config)
     if config.times < 1 or config.strangers < 1 or not 0 <= config.temp <= 5:
         raise UserError("--times and --strangers must be at least 1, --temp between 0 and 5")
+    if config.judge and not config.data:
+        raise UserError(
+            "--judge is for replies to questions of your own; the pocket world judges its own, leave it out"
+        )
     for path in (config.data, config.labels):
         if path and not expand(path).is_file():
             raise UserError(f"{path}: no such file; give a .jsonl")
@@ -85,9 +92,7 @@ def check(config: Config) -> None:
 
 def run(config: Config, record: Run) -> None:
     """Ask, label, train on known and unknown in equal number, ask again what was held out."""
-    model = tuning.open_model(config)
-    if not model.chats:
-        raise UserError(f"{model.name} has no chat template, so it answers no questions; tune it with lab sft first")
+    model = tuning.open_model(config, chats=True)
     if not config.data:
         config = replace(config, num_layers=config.num_layers or LAYERS, learning_rate=config.learning_rate or RATE)
     items, scored = questions(config)
@@ -110,7 +115,8 @@ def run(config: Config, record: Run) -> None:
 def questions(config: Config) -> tuple[list[Item], list[Item]]:
     """(to be asked, labelled and trained on; only scored): no name is on both sides."""
     if config.data:
-        return knowledge.split(list(knowledge.own(expand(config.data))), config.seed)
+        judge = Judge(weights.load(config.judge), calibrated=True) if config.judge else None
+        return knowledge.split(list(knowledge.own(expand(config.data), judge)), config.seed)
     r = Random(f"interrogate {config.seed}")
     asked = [
         knowledge.item(question, f"{told}x")

@@ -15,6 +15,7 @@ import numpy as np
 from lab import chat, match, read, talks
 from lab.chat import Message
 from lab.errors import UserError
+from lab.judge import Claim, Judge
 from lab.sample import last_logits
 from lab.weights import Model
 from recipes.lessons import ask, exam, facts
@@ -45,8 +46,9 @@ def item(question: Question, group: str) -> Item:
     return Item(question.text, question.answer, name, group, lambda reply: facts.right(reply, question), name)
 
 
-def own(path: Path) -> Iterator[Item]:
-    """Questions of a file. UserError names the first row that is none."""
+def own(path: Path, judge: Judge | None = None) -> Iterator[Item]:
+    """Questions of a file; a reply is right where it holds the answer, or where the judge says so. UserError names the first
+    row that is no question."""
     for number, row in read.objects(path):
         given = row if isinstance(row, dict) else {}
         question, answer = given.get("question"), given.get("answer")
@@ -55,7 +57,17 @@ def own(path: Path) -> Iterator[Item]:
             raise UserError(f'{path}, row {number}: write {{"question": "...", "answer": "..."}}')
         about = str(given.get("about") or given.get("query") or question)
         query = str(given.get("query") or about)
-        yield Item(question, answers[0], about, "", partial(match.matches, answers=answers), query)
+        yield Item(
+            question, answers[0], about, "", partial(_right, question=question, answers=answers, judge=judge), query
+        )
+
+
+def _right(reply: str, question: str, answers: list[str], judge: Judge | None) -> bool:
+    """A judge's verdicts are kept, so that one asked for before costs nothing."""
+    if match.matches(reply, answers) or judge is None:
+        return match.matches(reply, answers)
+    verdict = judge.verdicts([Claim(question, reply, answers)])[0]
+    return verdict is not None and verdict.p > 0.5
 
 
 def split(items: list[Item], seed: int) -> tuple[list[Item], list[Item]]:
@@ -92,8 +104,9 @@ def row(one: Item, replies: Sequence[str], r: Random) -> dict[str, Any]:
     right = verdicts.count("right")
     told: dict[str, Any] = {"question": one.question, "answer": one.answer, "about": one.about, "group": one.group}
     told |= {"label": label(right, len(replies)), "right": right, "replies": list(replies), "verdicts": verdicts}
-    if told["label"] == "known":  # in its own words
-        told["messages"] = ask(one.question, replies[verdicts.index("right")])
+    if told["label"] == "known":  # in its own words, those it uses most, and briefly
+        good = [reply for reply, verdict in zip(replies, verdicts, strict=True) if verdict == "right"]
+        told["messages"] = ask(one.question, max(good, key=lambda said: (good.count(said), -len(said))))
     elif told["label"] == "unknown":
         told["messages"] = ask(one.question, r.choice(DONT_KNOW).format(n=one.about))
     return told
