@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -80,6 +81,19 @@ def test_what_is_known_is_not_searched_for(asked: Path) -> None:
     assert len(talks) == 16
     assert sum("Capital of place3?" in text for text in said) == 1
     assert any("It is town3." in text for text in said)
+
+
+def test_the_reply_that_is_taught_is_the_usual_one(asked: Path) -> None:
+    one = next(knowledge.own(asked))
+    for replies, taught in (
+        (["Dear all, it is town0.", "It is town0.", "Town0, I say."], "It is town0."),
+        (["Town0.", "It is town0, by the sea.", "It is town0, by the sea."], "It is town0, by the sea."),
+        (["town1"] * 3 + ["town0."] * 12, "town0."),
+    ):
+        row = knowledge.row(one, replies, Random(0))
+        assert ("messages" in row) == (row["label"] == "known") == (row["right"] >= 0.8 * len(replies))
+        if row["label"] == "known":
+            assert row["messages"][1]["content"] == taught
 
 
 def test_what_is_held_out_of_an_interrogation_is_not_trained_on() -> None:
