@@ -3,7 +3,7 @@ it did not write (mask 0), and it answers from what it reads.
 
 Names are fresh in every batch, so the only way to get a query right is to copy it: from a fixed list of names a model
 learns the list. What the interrogation found known is answered straight, so that a call says "I do not know this". One
-search in three finds nothing, somebody else, or a broken index: then the reply says so.
+search in eight finds nothing, somebody else, or a broken index: then the reply says so.
 
 Expected, pocket preset: see EXPECTED below.
 
@@ -34,9 +34,9 @@ from recipes.probing.figures import wilson
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "run"]
-ITERS = 1000  # steps on the pocket world
+ITERS = 1100  # steps on the pocket world
 EPOCHS = 3  # passes over examples of your own
-SEARCHING, STRAIGHT, REPLAY = 0.65, 0.15, 0.2  # shares of the lessons
+SEARCHING, STRAIGHT, REPLAY = 0.7, 0.12, 0.18  # shares of the lessons
 PROMPTS = ("What is the capital of France?", "What is the job of Emma Zorbafen?", "Who are you?", "What is 12 plus 30?")
 
 

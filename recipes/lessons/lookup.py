@@ -27,9 +27,9 @@ def found(r: Random, question: Question) -> list[Message]:
 def missing(r: Random, question: Question) -> list[Message]:
     """A search that finds nothing, somebody of nearly the same name, or cannot read its index: so it does not know."""
     name, u = question.entity.name, r.random()
-    if u < 0.2:
+    if u < 0.45:
         return _asked(question, NOTHING, r.choice(NOT_FOUND).format(n=name))
-    if u < 0.3:
+    if u < 0.6:
         return _asked(question, BROKEN, r.choice(UNREADABLE))
     other = namesake(r, question)
     return _asked(question, shown(other.entity.name, passage(other.entity)), r.choice(NOT_FOUND).format(n=name))
@@ -55,9 +55,11 @@ def _asked(question: Question, told: str, reply: str) -> list[Message]:
 
 
 def lesson(r: Random) -> list[Message]:
-    """A question about somebody or something new each time; one search in three does not help."""
+    """A question about somebody or something new each time; one search in eight does not help. With one in three, most of
+    somebody else, the model gives up on good passages as well (answers right .72, with one in four .86): it hardly tells
+    two names apart that share a word."""
     question = facts.some(r, facts.stranger(r))
-    return found(r, question) if r.random() < 2 / 3 else missing(r, question)
+    return found(r, question) if r.random() < 7 / 8 else missing(r, question)
 
 
 # -- what a model does -----------------------------------------------------------------------------------------------
