@@ -3,12 +3,16 @@ it answers right it is trained to answer, what it never gets right it is trained
 
 The questions and what became of them lie in knowledge.jsonl of the run folder, to be read and edited: each row holds the
 replies, the verdicts, the label (known, unsure, unknown) and the conversation it teaches. Nothing that is scored is
-trained on: half of the names are only asked before and after.
+trained on: those names are only asked before and after.
 
 Without --data the questions are the pocket world's: facts told 100 to 3 times, and as many names that nobody ever told of.
 With --data they are yours: rows {"question", "answer"}, and "about" where several are about one thing.
 
-Expected, pocket preset: see EXPECTED below.
+Expected, pocket preset, 700 steps of the last two layers (seeds 0 / 1; 3 CPU-minutes): never-seen invented .93 / .94 -> .14 /
+.15, known kept .67 / .61; AUROC of P("don't know") .87 / .87; answering only below a doubt would keep .80 and invent .29 / .27.
+Measured on the way: with all four layers the trained names are learnt by heart (AUROC on held-out names .74, on trained ones
+.87), and so they are with 300 unknown names instead of thousands (.76 against .85). Before any of it the highest probability
+of the first token tells them apart at .92: the doubt is there, and tuning on 180 known names finds only a part of it.
 
 Examples:
   lab interrogate                                    pocket-sft learns to say "I do not know"

@@ -96,16 +96,19 @@ def run(config: Config, record: Run) -> None:
 
 
 def straight(labels: str | None, model: Model, needed: bool = True) -> list[list[Message]]:
-    """The conversations about what the model knows, out of the interrogation of --labels or of the model's own folder."""
-    path = expand(labels) if labels else model.folder / "knowledge.jsonl"
-    if not path.is_file():
+    """The conversations about what the model knows, out of --labels, or of the last interrogation in its lineage."""
+    folders = [model.folder, *(info["folder"] for info in tuning.lineage(str(model.folder)))]
+    found = (
+        [expand(labels)] if labels else [f / "knowledge.jsonl" for f in folders if (f / "knowledge.jsonl").is_file()]
+    )
+    if not found:
         if not needed:
             return []
         raise UserError(f"{model.name} was never interrogated; run lab interrogate first, or give --labels FILE")
-    found = [row["messages"] for row in knowledge.labelled(path) if row["label"] == "known"]
-    if not found:
-        raise UserError(f"{path}: nothing in it is known; interrogate the model again")
-    return found
+    known = [row["messages"] for row in knowledge.labelled(found[0]) if row["label"] == "known"]
+    if not known:
+        raise UserError(f"{found[0]}: nothing in it is known; interrogate the model again")
+    return known
 
 
 # -- examples of your own --------------------------------------------------------------------------------------------

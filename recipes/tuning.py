@@ -94,12 +94,15 @@ def check(config: Tuning) -> None:
         raise UserError("--optimizer muon is for whole matrices; with lora use adamw")
 
 
-def open_model(config: Tuning, lazy: bool = False, tools: bool = False) -> Model:
+def open_model(config: Tuning, lazy: bool = False, tools: bool = False, chats: bool = False) -> Model:
     """The model to tune. A base model of ours gets our chat template: its vocabulary has the roles already. With `tools`
-    a hub vocabulary gives unused specials to the calls and results it has no tokens for. `lazy` as in `weights.load`."""
+    a hub vocabulary gives unused specials to the calls and results it has no tokens for. `lazy` as in `weights.load`.
+    UserError where it has to answer questions already (`chats`) and is a base model."""
     model = weights.load(config.model, lazy=lazy)
     lora.merge(model.network)  # adapters of an earlier tuning are part of what this one begins with
     tokenizer = model.tokenizer
+    if chats and not model.chats:
+        raise UserError(f"{model.name} has no chat template, so it answers no questions; tune it with lab sft first")
     if tokenizer.ours and not model.chats:
         tokenizer.chat_template = chat.OURS
     if tools and not tokenizer.ours and tokenizer.missing() and not tokenizer.reserve():
