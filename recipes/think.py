@@ -39,7 +39,7 @@ CHARTS = (
     {"title": "gradient norm", "keys": ["grad_norm"]},
     {"title": "tokens a second", "keys": ["tok_s"]},
 )
-ITERS = 150  # steps of one way
+ITERS = 100  # steps of one way
 TOKENS = 1200  # of a step, whatever the way
 # way -> (how replies are written, times the tokens)
 WAYS = {
