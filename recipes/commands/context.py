@@ -1,7 +1,7 @@
 """Weights against context: what a model vaguely remembers, and what stands before its eyes.
 
-Facts told 100 to 0 times in pretraining are asked twice: as they are, and with a passage in the prompt that holds the
-answer (and another one, about somebody else). None of the questions was ever asked in training.
+Facts told 100 to 0 times in pretraining are asked three times: as they are, after a passage that holds the answer, and
+after that passage and another about somebody else. No lesson asks any of the questions.
 
 Expected on pocket-sft, 10 CPU-s: see EXPECTED below.
 
@@ -30,6 +30,7 @@ from recipes.probing.figures import wilson
 
 CLASSES = (100, 30, 10, 3, 1, 0)
 MOST = 150  # questions of a class
+WAYS = ("weights", "context", "among")
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ def run(config: Config) -> int:
         print(json.dumps({"model": model.name, "rows": rows}))
         return 0
     table = Table(box=None, header_style="bold", title=f"{model.name}: right, and 95 % interval", title_justify="left")
-    for heading in ("told", "questions", "from its weights", "with the passage"):
+    for heading in ("told", "questions", "from its weights", "with the passage", "and another"):
         table.add_column(heading, justify="right")
     for row in rows:
-        shares = (f"{row[way]:.2f}  {row[way + '_low']:.2f}-{row[way + '_high']:.2f}" for way in ("weights", "context"))
+        shares = (f"{row[way]:.2f}  {row[way + '_low']:.2f}-{row[way + '_high']:.2f}" for way in WAYS)
         table.add_row(f"{row['told']}x", str(row["questions"]), *shares)
     Console().print(table)
     return 0
@@ -64,19 +65,22 @@ def measure(model: Model, told: int, seed: int = 0) -> dict[str, Any]:
     asked = facts.questions(facts.sides(told)[1])
     asked = r.sample(asked, min(MOST, len(asked)))
     row: dict[str, Any] = {"told": told, "questions": len(asked)}
-    for way, passages in (("weights", [""] * len(asked)), ("context", [passage(r, one) for one in asked])):
-        said = answers(model, [*zip(passages, asked, strict=True)])
+    for way in WAYS:
+        said = answers(model, [(passage(r, one, way), one) for one in asked])
         right = sum(facts.right(reply, one) for reply, one in zip(said, asked, strict=True))
         row[way] = right / len(asked)
         row[f"{way}_low"], row[f"{way}_high"] = wilson(right, len(asked))
     return row
 
 
-def passage(r: Random, question: Question) -> str:
-    """What tells the answer, among the same about a stranger."""
-    other = facts.stranger_of(r, question.entity.kind, "test")
-    both = [pocket.passage(question.entity), pocket.passage(other)]
-    return " ".join(r.sample(both, 2))
+def passage(r: Random, question: Question, way: str) -> str:
+    """What stands before the question: nothing, what tells the answer, or that among the same about a stranger."""
+    if way == "weights":
+        return ""
+    told = [pocket.passage(question.entity)]
+    if way == "among":
+        told.append(pocket.passage(facts.stranger_of(r, question.entity.kind, "test")))
+    return " ".join(r.sample(told, len(told)))
 
 
 def answers(model: Model, asked: list[tuple[str, Question]]) -> list[str]:
