@@ -3,7 +3,9 @@
 Facts told 100 to 0 times in pretraining are asked three times: as they are, after a passage that holds the answer, and
 after that passage and another about somebody else. No lesson asks any of the questions.
 
-Expected on pocket-sft, 10 CPU-s: see EXPECTED below.
+Expected on pocket-search, 10 CPU-s: told 100 / 30 / 10 / 3 / 1 / 0 times .86 / .39 / .20 / .10 / .05 / .04 right from its
+weights, .95 / .90 / .82 / .93 / .89 / .94 with the passage, and .39 to .57 where another passage stands beside it: it reads the
+value, but hardly tells two names apart.
 
 Examples:
   lab context                          the newest model
