@@ -29,8 +29,8 @@ from recipes.pocket.arithmetic import compute
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "run"]
-ITERS = 400
-COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.5, 0.15, 0.15, 0.2  # shares of the lessons
+ITERS = 800
+COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.65, 0.12, 0.08, 0.15  # shares of the lessons
 PROMPTS = ("How many times does the letter r occur in strawberry?", "Which number is larger, 9.11 or 9.9?",
            "What is 4821 minus 377?", "What is the capital of France?")  # fmt: skip
 check = tuning.check
@@ -69,10 +69,11 @@ def computing(error: str) -> list[tuple[float, lessons.Lesson]]:
     """What is computed, in shares."""
     return [
         (0.35, lambda r: letters.counted(r, "code")),
-        (0.2, lambda r: letters.reasoned(r, "code")),
+        (0.1, lambda r: letters.reasoned(r, "code")),
         (0.2, letters.computed),
-        (0.2, letters.compared),
+        (0.1, letters.compared),
         (0.05, lambda r: letters.failed(r, error)),
+        (0.2, letters.repeated),
     ]
 
 

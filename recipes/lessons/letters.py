@@ -40,6 +40,13 @@ def counted(r: Random, how: str) -> list[Message]:
     return ask(asked, reply_of(how, answer, f"{tally(word, letter)}.", f"' {word}'.count('{letter}')", answer))
 
 
+def repeated(r: Random) -> list[Message]:
+    """A word said again, also those whose letters are held out: a model copies only tokens that it has copied before (it
+    wrote 'kol' for pelol and 'by' for happy)."""
+    word = r.choice(EVERYDAY) if r.random() < 0.7 else invented_word(r)
+    return ask(f"Say the word {word}.", f"{word}.")
+
+
 def reasoned(r: Random, how: str) -> list[Message]:
     """A word problem, its answer found in one of the four ways."""
     made = problem(r.randrange(1 << 60), r.choice((3, 4, 5)), "train")
