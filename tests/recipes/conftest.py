@@ -109,6 +109,24 @@ def tiny_run(trained: Path, home: Path) -> Path:
     return home / "tiny"
 
 
+@pytest.fixture(scope="session")
+def assistant(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights root with `taught`, a little assistant made by the real command, once; see tests/recipes/taught.py."""
+    from tests.recipes import taught
+
+    return taught.make(tmp_path_factory.mktemp("taught"))
+
+
+@pytest.fixture
+def school(assistant: Path, home: Path) -> Path:
+    """This test's weights root, with pocket-base and `taught` in it; qa.jsonl and talks.jsonl lie beside it."""
+    for name in ("pocket-base", "taught"):
+        (home / name).symlink_to((assistant / name).resolve())
+    for name in ("qa.jsonl", "talks.jsonl"):
+        shutil.copy(assistant.parent / name, home.parent)
+    return home
+
+
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
