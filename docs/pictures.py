@@ -34,6 +34,14 @@ PICTURES: dict[str, tuple[tuple[int, int], list[str]]] = {
     "train-light": (WIDE, ["=lab-light", "2", "3.0"]),
     "train-small": (SMALL, ["2", "3.0"]),
     "chat": (WIDE, ["!pocket-base", "4.0", '"One day', "enter", "5.0", "ctrl+t", "escape", "up", *["left"] * 90, "1.0"]),
+    "search": (
+        WIDE,
+        [
+            "!pocket-search", "4.0", "f5", "1.0", '"0', *["tab"] * 7, '"pocket.db', "enter", "1.0",
+            '"What is the capital of France?', "enter", "4.0", '"What is the job of Maya Norcalmon?', "enter", "5.0",
+            "ctrl+t", "escape", "up", "1.0",
+        ],
+    ),
     "split": (
         WIDE,
         [
