@@ -6,9 +6,9 @@ the bare answer on three times the tokens; steps and then the answer; the answer
 too late to help: post hoc justification); code that a sandbox runs. Problems of three to five operations have a space far
 too large to learn by heart; what is scored is held out by its whole calculation, and words by their letters.
 
-Not shown on the pocket model at this budget (100 steps, 120,000 tokens a way; seeds 0 / 1): word problems .00 / .01 right at once,
-.01 / .01 on three times the tokens, .00 / .01 step by step; letters counted .65 / .67 at once, .48 / .57 step by step. It writes
-the form of steps and gets the numbers wrong: --iters 1000 and more is where to look.
+Not shown on the pocket model at this budget (100 steps, 120,000 tokens a way; seeds 0 / 1): word problems .00 / .01 right at
+once, .01 / .01 on three times the tokens, .00 / .01 step by step; letters counted .65 / .67 at once, .48 / .57 step by step. It
+writes the form of steps and gets the numbers wrong: --iters 1000 and more is where to look.
 
 Examples:
   lab think                              all ways, from pocket-sft
