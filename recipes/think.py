@@ -100,6 +100,8 @@ def run(config: Config, record: Run) -> None:
     """Tune in each way, examine, begin anew; then the table."""
     model = tuning.open_model(config, tools=True)
     save_config(record.folder, model.network, model.tokenizer)
+    for way in config.ways:
+        lesson(config, model, way, 1)  # one that does not fit is told before anything is trained
     spans = [(way, WAYS[way][1] * (config.iters or ITERS)) for way in config.ways]
     ends = [sum(steps for _, steps in spans[: i + 1]) for i in range(len(spans))]
     pupil = Pupil(config, model, spans[at(ends, record.step + 1)][1])

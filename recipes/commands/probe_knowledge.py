@@ -74,8 +74,7 @@ def run(config: Config) -> int:
     asked = own(expand(config.data)) if config.data else []
     names = [config.model or newest_model(), *([config.against] if config.against else [])]
     told: list[dict[str, Any]] = []
-    for name in names:
-        model = open_model(name, None)
+    for model in [open_model(name, None) for name in names]:  # the second is known to open before the first is asked
         asked = asked or people(model)
         found = activations(model, asked)
         figures: dict[str, Any] = {"model": model.name, "told": "pocket world" if not config.data else config.data}
