@@ -109,6 +109,7 @@ def run(config: Config, record: Run) -> None:
     if config.ask_only:
         record.say(f"{file}\nRead it, edit it, then: lab interrogate --model {config.model} --labels {file}")
         return
+    scored = unseen(scored, rows)
     before = tuning.once(record, "before", lambda: {"verdicts": verdicts(model, scored)})["verdicts"]
     school = lessons_of(config, model, rows)
     iters = config.iters or (OWN if config.data else ITERS)
@@ -130,6 +131,17 @@ def questions(config: Config) -> tuple[list[Item], list[Item]]:
     ]
     asked += [knowledge.item(q, NEVER) for q in knowledge.names(config.strangers, r)]
     return asked, scored_items()
+
+
+def unseen(scored: list[Item], rows: list[dict[str, Any]]) -> list[Item]:
+    """What no label tells of: --labels may be of another --data, or another --seed. UserError where too little is left."""
+    told = {str(row.get(key)) for row in rows for key in ("about", "question")}
+    left = [one for one in scored if one.about not in told and one.question not in told]
+    if len(left) * 4 < len(scored):
+        raise UserError(
+            "--labels tell of nearly all that --data would score; give the --data and --seed they were made with"
+        )
+    return left
 
 
 def scored_items() -> list[Item]:

@@ -9,6 +9,7 @@ import pytest
 
 from lab import chat, index, weights
 from lab.calls import Toolbox
+from lab.errors import UserError
 from lab.tools import Search
 from recipes import interrogate, lessons, search
 from recipes.lessons import knowledge, lookup
@@ -114,6 +115,15 @@ def test_what_is_held_out_of_an_interrogation_is_not_trained_on() -> None:
     assert len({*held, *taught}) == 24
     for some in (held, taught):
         assert sum("unknown" in said for said in some) == len(some) / 2
+
+
+def test_labels_of_another_split_take_nothing_of_what_is_scored(asked: Path) -> None:
+    items = list(knowledge.own(asked))
+    labelled = [{"about": one.about, "question": one.question} for one in items[:4]]  # two places
+    assert [one.about for one in interrogate.unseen(items, labelled)] == [one.about for one in items[4:]]
+    assert interrogate.unseen(items, [{"question": items[0].question}]) == items[1:]
+    with pytest.raises(UserError, match="--labels tell of nearly all"):
+        interrogate.unseen(items, [{"about": one.about, "question": "?"} for one in items[:14]])
 
 
 def test_lines_of_the_report_hold_intervals() -> None:
