@@ -57,7 +57,8 @@ def test_doctor_checks_reports_and_remembers(cli: Lab, tmp_path: Path) -> None:
 
 def test_doctor_says_what_it_did_not_do(here: Here, tmp_path: Path) -> None:
     said = here("doctor", "--json", "--report", "r.md")
-    assert (said.code, said.err) == (0, "")
+    assert said.code == 0
+    assert all(line.endswith(" ...") for line in said.err.splitlines())  # what a slow machine tells of its progress
     facts = json.loads(said.out)
     assert (facts["ok"], facts["checks"]) == (True, None)
     assert [row["size"] for row in facts["sizes"]] == list(SIZES)
@@ -183,7 +184,8 @@ def test_a_user_without_a_home_is_no_trouble(here: Here, home: Path, monkeypatch
     with pytest.raises(RuntimeError):
         Path.home()
     said = here("doctor", "--report", "r.md")
-    assert (said.code, said.err) == (0, "")
+    assert said.code == 0
+    assert all(line.endswith(" ...") for line in said.err.splitlines())  # what a slow machine tells of its progress
     assert re.search(rf"^disk .* in {re.escape(str(home))}$", said.out, re.M)
     assert evidence.hide("~/a and /home/b/c") == "~/a and …/c"
 
