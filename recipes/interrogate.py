@@ -145,7 +145,7 @@ def unseen(scored: list[Item], rows: list[dict[str, Any]]) -> list[Item]:
 
 
 def scored_items() -> list[Item]:
-    """Facts that no training ever asked about, told 100 to 3 times; and those never told at all."""
+    """Facts that no lesson asks about, told 100 to 3 times; and those never told at all."""
     return [
         knowledge.item(q, f"{told}x" if told else NEVER)
         for told in (100, 30, 10, 3, 0)

@@ -85,6 +85,7 @@ def test_other_commands_read_it(here: Here, school: Path, knowledge: Path) -> No
     assert sum(read_json(school / "t" / "data.json")["bad"].values()) == len(found) + 1 - taught
 
 
+@pytest.mark.slow
 def test_edited_labels_are_what_is_trained(here: Here, school: Path, knowledge: Path) -> None:
     found = [json.loads(line) for line in knowledge.read_text().splitlines()]
     known = next(row for row in found if row["label"] == "known")

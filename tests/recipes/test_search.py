@@ -48,6 +48,7 @@ def notes(here: Here, school: Path) -> tuple[Path, Path]:
     return data, school.parent / "notes.db"
 
 
+@pytest.mark.slow
 def test_searches_in_ones_own_documents(here: Here, school: Path, notes: tuple[Path, Path]) -> None:
     data, index = notes
     flags = ["--data", data, "--index", index, "--name", "s", "--batch-size", "4", "--steps-per-eval", "100"]
