@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lab import match
+from lab import chat, match
 from lab.errors import UserError
-from recipes.lessons import knowledge
+from recipes.lessons import facts, knowledge
 from recipes.lessons.knowledge import Item
+from recipes.pocket import entities
 
 
 def items(names: int, each: int = 2) -> list[Item]:
@@ -129,3 +130,15 @@ def test_questions_of_a_file(tmp_path: Path) -> None:
         path.write_text(json.dumps(rows[0]) + "\n" + line + "\n")
         with pytest.raises(UserError, match=r"qa\.jsonl, row 2: write .*question"):
             list(knowledge.own(path))
+
+
+def test_rows_teach_what_their_label_says() -> None:
+    one: Any = knowledge.item(facts.questions([e for e in entities("country") if e.name == "France"])[0], "100x")
+    told = knowledge.row(one, ["Rome.", "Paris.", "It is Paris.", "Paris.", "Paris."], Random(0))
+    assert (told["label"], told["right"]) == ("known", 4)
+    assert told["verdicts"] == ["invented", "right", "right", "right", "right"]
+    assert chat.plain(told["messages"][1]) == "Paris."  # in its own words
+    told = knowledge.row(one, ["Rome.", "I do not know.", "Paris.", "Bern.", "Bern."], Random(0))
+    assert told["label"] == "unknown"
+    assert facts.admits(chat.plain(told["messages"][1]))
+    assert "messages" not in knowledge.row(one, ["Rome.", "Paris.", "Paris."], Random(0))

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
@@ -391,15 +390,3 @@ def test_every_answer_of_the_world_is_right_and_every_other_value_is_not() -> No
             reply = said.format(n=q.entity.name)
             assert knowledge.item(q, "").verdict(reply) == "admitted"
             assert not facts.right(reply, q), reply
-
-
-def test_rows_teach_what_their_label_says() -> None:
-    one: Any = knowledge.item(question("France", "capital"), "100x")
-    told = knowledge.row(one, ["Rome.", "Paris.", "It is Paris.", "Paris.", "Paris."], Random(0))
-    assert (told["label"], told["right"]) == ("known", 4)
-    assert told["verdicts"] == ["invented", "right", "right", "right", "right"]
-    assert chat.plain(told["messages"][1]) == "Paris."  # in its own words
-    told = knowledge.row(one, ["Rome.", "I do not know.", "Paris.", "Bern.", "Bern."], Random(0))
-    assert told["label"] == "unknown"
-    assert facts.admits(chat.plain(told["messages"][1]))
-    assert "messages" not in knowledge.row(one, ["Rome.", "Paris.", "Paris."], Random(0))
