@@ -1,7 +1,8 @@
 """Weights against context: what a model vaguely remembers, and what stands before its eyes.
 
 Facts told 100 to 0 times in pretraining are asked three times: as they are, after a passage that holds the answer, and
-after that passage and another about somebody else. No lesson asks any of the questions.
+after that passage and another about somebody else. No conversation
+of the lessons asks any of the questions.
 
 Expected on pocket-search, 10 CPU-s: told 100 / 30 / 10 / 3 / 1 / 0 times .86 / .39 / .20 / .10 / .05 / .04 right from its
 weights, .95 / .90 / .82 / .93 / .89 / .94 with the passage, and .39 to .57 where another passage stands beside it: it reads the
