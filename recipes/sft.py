@@ -6,10 +6,11 @@ Without --data the lessons are the pocket world's: questions, sums, stories, sma
 refuse one topic but not its neighbours. With --data they are your own conversations.
 
 Expected, pocket preset, 1,000 steps (seeds 0 / 1; 9 CPU-minutes of a core that trains 2,200 tokens a second, 30 % of what
-pretraining took): facts told 100 times that pretraining asked about and no conversation does 1.00 / .93 right as questions, those
-only ever stated .90 / .87, told 30 times .73 / .76; answers read from a passage .67 / .72; sunny .64 / .72 and dry .25 / .25 of
-replies about things never shown; the refused topic 1.00 / 1.00, its neighbours .00 / .00; replies that end 1.00 / 1.00.
-A leak to mend: 2.6 % of the documents read again (talk.remembered; some 90 in a run) are quizzes on those same facts.
+pretraining took): facts told 100 times that pretraining asked about and no conversation does 1.00 / .93 right as questions,
+those only ever stated .90 / .87, told 30 times .73 / .76; answers read from a passage .67 / .72; sunny .64 / .72 and dry
+.25 / .25 of replies about things never shown; the refused topic 1.00 / 1.00, its neighbours .00 / .00; replies that end
+1.00 / 1.00. A leak to mend: 2.6 % of the documents read again (talk.remembered; some 90 in a run) are quizzes on those same
+facts.
 
 Examples:
   lab sft                                            pocket-base becomes an assistant
