@@ -8,7 +8,7 @@ sum to reward), notes, reward, advantage, stop, calls.
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,6 @@ def line(row: dict[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
-def rounded(values: Sequence[float]) -> list[float | None]:
+def rounded(values: Iterable[float]) -> list[float | None]:
     """Four decimals are enough for eyes."""
     return [round(float(v), 4) if math.isfinite(v) else None for v in values]

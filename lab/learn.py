@@ -102,8 +102,9 @@ class Learner:
         self.optimizer.init(self.master or parameters)
         mx.eval(self.optimizer.state, self.master or {})
 
-    def step(self, number: int, batches: Sequence[Batch], loss: Loss) -> Stats:
-        """One update from all `batches`; the gradient is of the summed loss over the summed weight."""
+    def step(self, number: int, batches: Sequence[Batch], loss: Loss, per: float | None = None) -> Stats:
+        """One update from all `batches`; the gradient is of the summed loss over the summed weight, or over `per`: in
+        reinforcement learning all sampled tokens of the step, those of no advantage included."""
         grad_of = nn.value_and_grad(self.model, loss)
         total, weight, gradient, tokens = 0.0, 0.0, None, 0
         for batch in batches:
@@ -113,6 +114,7 @@ class Learner:
             mx.eval(value, share, gradient)  # one micro-batch at a time: short command buffers, one set of activations
             total, weight = total + device.number(value), weight + device.number(share)
             tokens += batch.ids[:, 1:].size if batch.weight is None else int(np.count_nonzero(batch.weight[:, 1:]))
+        weight = weight if per is None else per
         if gradient is None or weight == 0:
             return Stats(math.nan, 0.0, 0.0, 0)  # nothing to learn from: the weights stay bit-identical
         gradient = tree_map(lambda g: g / weight, gradient)

@@ -1,7 +1,8 @@
 """Losses and what they are made of. Shifting happens here and nowhere else: position t predicts token t + 1."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -9,9 +10,9 @@ import mlx.nn as nn
 import numpy as np
 
 from lab import cpu, device
-from lab.samples import Batch
+from lab.samples import MOST, Batch, Sample, padded
 
-__all__ = ["Batch", "Loss", "bits_per_byte", "cross_entropy", "nll"]
+__all__ = ["Batch", "Clip", "Loss", "bits_per_byte", "cross_entropy", "logprobs", "nll", "policy_gradient"]
 LOG2E = 1.4426950408889634
 
 
@@ -37,6 +38,75 @@ def nll(model: Any, batch: Batch) -> tuple[mx.array, mx.array]:
         return loss.sum(), mx.array(float(loss.size))
     weight = mx.array(batch.weight[:, 1:])
     return (loss * weight).sum(), weight.sum()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """How far a step may trust samples of an older policy, by the ratio of its probability of a token to the sampler's.
+
+    `low`, `high`: PPO's clip (Schulman et al. 2017, arXiv:1707.06347), higher above than below as in DAPO (Yu et al. 2025,
+    arXiv:2503.14476). `truncate`: instead, the ratio as a weight, at most so much (Espeholt et al. 2018, arXiv:1802.01561;
+    for samplers in bf16 that differ from the trainer)."""
+
+    low: float = 0.2
+    high: float = 0.28
+    truncate: float | None = None
+
+
+def policy_gradient(temp: float = 1.0, clip: Clip | None = None, banned: Collection[int] = ()) -> Loss:
+    """A loss whose gradient is the policy gradient: sum over targets of -weight * log p(token), p at the temperature that
+    was sampled at; weight holds the advantage (Williams 1992, doi:10.1007/BF00992696). Returns (sum, tokens of any weight).
+
+    Without `clip` samples are taken as the policy's own: right for one step on fresh samples in fp32, where the sampler's
+    log-probabilities are the trainer's (|difference| <= 2e-5, tested). Ids in `banned` could not be drawn: they have no
+    part in the softmax here either.
+    """
+
+    def loss(model: Any, batch: Batch) -> tuple[mx.array, mx.array]:
+        assert batch.weight is not None, "a policy gradient needs advantages"
+        ids, weight = mx.array(batch.ids), mx.array(batch.weight[:, 1:])
+        cost = cross_entropy(_tempered(model(ids[:, :-1]), temp, banned), ids[:, 1:])
+        count = mx.array(float(np.count_nonzero(batch.weight[:, 1:])))
+        if clip is None:
+            return (cost * weight).sum(), count
+        assert batch.logp is not None, "a ratio needs the sampler's log-probabilities"
+        ratio = mx.exp(mx.where(weight == 0, 0.0, -cost - mx.array(batch.logp[:, 1:])))
+        if clip.truncate is not None:
+            return (cost * weight * mx.minimum(mx.stop_gradient(ratio), clip.truncate)).sum(), count
+        kept = mx.clip(ratio, 1 - clip.low, 1 + clip.high)
+        return -mx.minimum(ratio * weight, kept * weight).sum(), count
+
+    return loss
+
+
+def _tempered(logits: mx.array, temp: float, banned: Collection[int]) -> mx.array:
+    """Logits [..., V] as the sampler draws from them."""
+    logits = logits if temp == 1 else logits * (1 / temp)
+    if not banned:
+        return logits
+    bias = np.zeros(logits.shape[-1], np.float32)
+    bias[[i for i in banned if i < len(bias)]] = -np.inf
+    return logits + mx.array(bias).astype(logits.dtype)
+
+
+def logprobs(
+    model: Any, samples: Sequence[Sample], pad: int, temp: float = 1.0, banned: Collection[int] = ()
+) -> list[np.ndarray]:
+    """log p of each token of each sample, float32 [T], nats, at a temperature and without the ids in `banned`; 0 for the
+    first, which nothing predicts. Padding changes none of them (causal attention)."""
+    found: list[np.ndarray] = [np.zeros(0, np.float32)] * len(samples)
+    order = sorted(range(len(samples)), key=lambda i: len(samples[i].ids))
+    at = 0
+    while at < len(order):
+        some = [order[at]]  # rising lengths: the last of them is the longest
+        while at + len(some) < len(order) and len(samples[order[at + len(some)]].ids) * (len(some) + 1) <= MOST:
+            some.append(order[at + len(some)])
+        at += len(some)
+        ids = mx.array(padded([samples[i] for i in some], pad).ids)
+        said = -np.array(cross_entropy(_tempered(model(ids[:, :-1]), temp, banned), ids[:, 1:]))
+        for row, i in zip(said, some, strict=True):
+            found[i] = np.concatenate([np.zeros(1, np.float32), row[: len(samples[i].ids) - 1]])
+    return found
 
 
 def bits_per_byte(model: Any, windows: Iterable[np.ndarray], byte_lengths: np.ndarray, batch: int = 32) -> float:

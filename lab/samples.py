@@ -16,10 +16,12 @@ MOST = 4096  # tokens a pass: bounds activations and the command buffer; a longe
 
 
 class Batch(NamedTuple):
-    """Rows of ids int32 [B, T]; weight float32 [B, T] of each id as a target (0 = not trained), None = all ones."""
+    """Rows of ids int32 [B, T]; weight float32 [B, T] of each id as a target (0 = not trained), None = all ones; logp float32
+    [B, T], what the sampler assigned to each id, None where nothing was sampled."""
 
     ids: np.ndarray
     weight: np.ndarray | None = None
+    logp: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,11 @@ def bucketed(samples: Sequence[Sample], pad: int, waste: float = WASTE, most: in
 
 
 def padded(samples: Sequence[Sample], pad: int) -> Batch:
-    """Rows as one right-padded Batch; padding has weight 0."""
+    """Rows as one right-padded Batch; padding has weight 0, and logp 0."""
     ids = np.full((len(samples), max(len(s.ids) for s in samples)), pad, np.int32)
-    weight = np.zeros(ids.shape, np.float32)
+    weight, logp = np.zeros(ids.shape, np.float32), np.zeros(ids.shape, np.float32)
     for i, s in enumerate(samples):
         ids[i, : len(s.ids)], weight[i, : len(s.ids)] = s.ids, s.weight
-    return Batch(ids, weight)
+        if s.logp is not None:
+            logp[i, : len(s.ids)] = s.logp
+    return Batch(ids, weight, None if all(s.logp is None for s in samples) else logp)
