@@ -66,11 +66,12 @@ def policy_gradient(temp: float = 1.0, clip: Clip | None = None, banned: Collect
         assert batch.weight is not None, "a policy gradient needs advantages"
         ids, weight = mx.array(batch.ids), mx.array(batch.weight[:, 1:])
         cost = cross_entropy(_tempered(model(ids[:, :-1]), temp, banned), ids[:, 1:])
+        cost = mx.where(weight == 0, 0.0, cost)  # of banned ids (roles, results) it is infinite, and inf * 0 is no number
         count = mx.array(float(np.count_nonzero(batch.weight[:, 1:])))
         if clip is None:
             return (cost * weight).sum(), count
         assert batch.logp is not None, "a ratio needs the sampler's log-probabilities"
-        ratio = mx.exp(mx.where(weight == 0, 0.0, -cost - mx.array(batch.logp[:, 1:])))
+        ratio = mx.exp(-cost - mx.where(weight == 0, 0.0, mx.array(batch.logp[:, 1:])))
         if clip.truncate is not None:
             return (cost * weight * mx.minimum(mx.stop_gradient(ratio), clip.truncate)).sum(), count
         kept = mx.clip(ratio, 1 - clip.low, 1 + clip.high)
@@ -92,8 +93,8 @@ def _tempered(logits: mx.array, temp: float, banned: Collection[int]) -> mx.arra
 def logprobs(
     model: Any, samples: Sequence[Sample], pad: int, temp: float = 1.0, banned: Collection[int] = ()
 ) -> list[np.ndarray]:
-    """log p of each token of each sample, float32 [T], nats, at a temperature and without the ids in `banned`; 0 for the
-    first, which nothing predicts. Padding changes none of them (causal attention)."""
+    """log p of each token of each sample, float32 [T], nats, at a temperature and without the ids in `banned`; 0 for
+    these, and for the first, which nothing predicts. Padding changes none of them (causal attention)."""
     found: list[np.ndarray] = [np.zeros(0, np.float32)] * len(samples)
     order = sorted(range(len(samples)), key=lambda i: len(samples[i].ids))
     at = 0
@@ -104,6 +105,7 @@ def logprobs(
         at += len(some)
         ids = mx.array(padded([samples[i] for i in some], pad).ids)
         said = -np.array(cross_entropy(_tempered(model(ids[:, :-1]), temp, banned), ids[:, 1:]))
+        said[~np.isfinite(said)] = 0.0
         for row, i in zip(said, some, strict=True):
             found[i] = np.concatenate([np.zeros(1, np.float32), row[: len(samples[i].ids) - 1]])
     return found
