@@ -27,11 +27,12 @@ from lab.run import Run
 from lab.tools import Python
 from lab.weights import Model
 from recipes import lessons, pocket, search, tuning
+from recipes.estimate import Plan
 from recipes.lessons import exam, letters, lookup, talk
 from recipes.pocket.arithmetic import compute
 from recipes.tuning import CHARTS, Tuning
 
-__all__ = ["CHARTS", "Config", "check", "run"]
+__all__ = ["CHARTS", "Config", "check", "plan", "run"]
 ITERS = 800
 COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.65, 0.12, 0.08, 0.15  # shares of the lessons
 PROMPTS = ("How many times does the letter r occur in strawberry?", "Which number is larger, 9.11 or 9.9?",
@@ -124,3 +125,22 @@ def _share(model: Model, asked: Sequence[tuple[str, str]], tools: Toolbox | None
 def _told(record: Run, words: str, figures: dict[str, float], key: str) -> dict[str, float]:
     record.say(f"\n{words}: " + "; ".join(f"{name} {share:.2f}" for name, share in figures.items()))
     return {f"{name.replace(', ', '_').replace(' ', '_')}_{key}": share for name, share in figures.items()}
+
+
+def plan(config: Config) -> Plan:
+    """What `run` would do, for `lab plan`."""
+    from recipes.practice import practising  # it opens the model
+
+    def school(model: Model, longest: int) -> talks.Talks:
+        known = search.straight(config.labels, model, needed=False)
+        with Python() as tool:
+            mixed: list[tuple[float, lessons.Lesson]] = [(COMPUTING * s, one) for s, one in computing(tool("1 / 0"))]
+        if known:
+            mixed += [(SEARCHING, lookup.lesson), (STRAIGHT, lambda r: r.choice(known))]
+        mixed += [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
+        return talks.endless("code" + json.dumps(known), lessons.mixed("code", mixed), model.tokenizer, longest)
+
+    asked = sum(map(len, exams().values()))  # by head before, by code after
+    return practising(
+        config, school, lambda *_: config.iters or ITERS, len(PROMPTS), asked, before=asked, reply=None, tools=True
+    )

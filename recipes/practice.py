@@ -1,18 +1,20 @@
 """What tuning would need: a step's cost from real conversations, tried in a few real steps on the real model."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from lab import device, lora
 from lab.chat import Message
 from lab.learn import Learner, Schedule
 from lab.loss import nll
 from lab.model import Transformer
-from lab.samples import bucketed
+from lab.runs import checkpoints, root
+from lab.samples import Sample, bucketed
 from lab.talks import Talks
 from lab.weights import Model
 from recipes import tuning
@@ -31,35 +33,79 @@ def practising(
     iters: Callable[[Talks, int], int],
     prompts: int,
     exam: int = 0,
+    *,
+    before: int = 0,
+    reply: int | None = REPLY,
+    tools: bool = False,
+    chats: bool = False,
+    rows: int | None = None,
+    looks: bool = True,
+    more: Mapping[str, str] | None = None,
 ) -> Plan:
     """What a recipe would do that calls `tuning.tune`: `school(model, longest)` gives its conversations and
-    `iters(talks, rows)` its steps, as the recipe's `run` finds them; `prompts` replies a look, `exam` replies at the end.
+    `iters(talks, rows)` its steps, as the recipe's `run` finds them; `prompts` replies a look, `before` replies ahead of
+    the first step and `exam` behind the last, of `reply` tokens each (None: as many as the conversations teach to say).
+    `rows` conversations a step where the flags do not say; `looks` = False where nothing is looked at between the steps.
 
     Opens the model without reading its weights; they are read when the steps are tried.
     """
-    model = tuning.open_model(config, lazy=True)
-    count, rows, longest = tuning.parameters(model), tuning.rows(config, model), tuning.longest(config, model)
+    model = tuning.open_model(config, lazy=True, tools=tools, chats=chats)
+    count, rows, longest = tuning.parameters(model), rows or tuning.rows(config, model), tuning.longest(config, model)
     found = school(model, longest)
     full, optimizer, steps = tuning.in_full(config, model), tuning.optimizer_of(config, model), iters(found, rows)
     drawn = [found.draw(config.seed, step, rows) for step in range(1, LOOK + 1)]
     tokens = sum(len(s.ids) for step in drawn for s in step) / LOOK
-    if not full:
-        tuning.adapt(config, model)
+    confine(config, model)
     trained = sum(v.size for _, v in device.flat(model.network.trainable_parameters()))
     saves = min(config.keep, 1 + -(-steps // config.save_every))
-    looks = 1 + -(-steps // config.steps_per_eval)
+    times = 1 + -(-steps // config.steps_per_eval) if looks else 0
     told = f"{found.total:,} conversations" if found.total else "generated, fresh in every step"
     passes = f", {steps * rows / found.total:.1f} passes" if found.total else ""
+    mean = max(1, sum(map(len, drawn)) / LOOK)
     facts = {
         "model": f"{model.name}: {count:,} parameters, {trained:,} trained ({'all' if full else 'lora'})",
-        "talks": f"{told}; {rows} a step, {tokens / rows:.0f} tokens each{passes}",
-    }
+        "talks": f"{told}; {mean:.0f} a step, {tokens / mean:.0f} tokens each{passes}",
+    } | dict(more or {})
     about = f"{tokens:,.0f} tokens a step, as the first {LOOK} have"
+    said = reply or taught(drawn)
+    asked = Asked(times, prompts, 0 if begun(config) else before, exam, said)
     return Plan(
         count, steps, 0, round(tokens * steps), about, facts, memory(model, drawn, trained),
         checkpoint(model, trained, optimizer), saves,
-        lambda whole: rehearse(config, found, steps, rows, whole, looks, prompts, exam),
+        lambda whole: rehearse(config, found, steps, rows, whole, asked, tools),
     )  # fmt: skip
+
+
+class Asked(NamedTuple):
+    """What a tuning asks of its model: so many looks of so many replies each, replies ahead of the first step and behind
+    the last, and the tokens of one of these."""
+
+    looks: int
+    prompts: int
+    before: int
+    exam: int
+    reply: int
+
+
+def confine(config: Tuning, model: Model) -> None:
+    """Train what `tuning.tune` would: all, the last layers, or adapters."""
+    if tuning.in_full(config, model):
+        tuning.freeze(config, model)
+    else:
+        tuning.adapt(config, model)
+
+
+def taught(drawn: Sequence[Sequence[Sample]]) -> int:
+    """Tokens from the first to the last that a conversation trains, results in between too; the mean."""
+    spans = [np.flatnonzero(s.weight) for step in drawn for s in step]
+    return max(1, round(sum(int(at[-1] - at[0]) + 1 for at in spans if len(at)) / max(1, len(spans))))
+
+
+def begun(config: Tuning) -> bool:
+    """Whether it goes on behind its first step: what is asked ahead of it is done."""
+    if not config.resume or not config.name:
+        return False
+    return any(int(path.name) for path in checkpoints(root() / config.name))
 
 
 def memory(model: Model, drawn: Sequence[Sequence[Any]], trained: int) -> int | None:
@@ -89,14 +135,19 @@ def checkpoint(model: Model, trained: int, optimizer: str) -> int:
 
 
 def rehearse(
-    config: Tuning, talks: Talks, steps: int, rows: int, whole: bool, looks: int, prompts: int, exam: int
+    config: Tuning, talks: Talks, steps: int, rows: int, whole: bool, asked: Asked, tools: bool
 ) -> Iterator[Work]:
     """The parts of a tuning's time, each measured when asked for. The weights change on the way, which nobody keeps."""
-    model = tuning.open_model(config)
+    model = tuning.open_model(config, tools=tools)
     network, pad, count = model.network, model.tokenizer.pad or 0, tuning.parameters(model)
-    optimizer = tuning.optimizer_of(config, model)
-    if not tuning.in_full(config, model):
-        tuning.adapt(config, model)
+    optimizer, ask = tuning.optimizer_of(config, model), 64 if whole else 4
+
+    def talked() -> tuple[float, str]:
+        return timed(lambda: questioned(model, ask, asked.reply)), ""
+
+    if asked.before:
+        yield Work("asking", asked.before / ask, talked)
+    confine(config, model)
     learner = Learner(network, Schedule(1e-6, 100), optimizer)
     grad_of, number = nn.value_and_grad(network, nll), iter(range(1, 1 << 30))
 
@@ -107,26 +158,27 @@ def rehearse(
         for batch in bucketed(talks.draw(config.seed, next(number), count), pad):
             mx.eval(grad_of(network, batch))
 
-    yield Work("steps", steps, lambda: step_seconds(step, gradient, rows, whole, "conversations"), True)
+    if steps:
+        yield Work("steps", steps, lambda: step_seconds(step, gradient, rows, whole, "conversations"), True)
     held = talks.valid if whole and count <= tuning.SMALL else talks.valid[:FEW]
-    if held:
-        share = len(talks.valid) / len(held)
-        yield Work("looks", looks * share, lambda: (timed(lambda: tuning.held_out_loss(network, held, pad)), ""), True)
+    if held and asked.looks:
+        times = asked.looks * len(talks.valid) / len(held)
+        yield Work("looks", times, lambda: (timed(lambda: tuning.held_out_loss(network, held, pad)), ""), True)
     ids = random.Random(0)
 
     def babble(*shape: int) -> list[list[int]]:
         return [[ids.randrange(1, model.tokenizer.vocab_size) for _ in range(shape[-1])]]
 
-    yield Work("samples", looks * prompts * REPLY / 16, lambda: (timed(lambda: talk(network, babble)), ""), True)
-    if exam:
-        ask = 64 if whole else 4
-        yield Work("exam", exam / ask, lambda: (timed(lambda: questioned(model, ask)), ""))
+    if replies := asked.looks * asked.prompts:
+        yield Work("samples", replies * REPLY / 16, lambda: (timed(lambda: talk(network, babble)), ""), True)
+    if asked.exam:
+        yield Work("exam", asked.exam / ask, talked)
     yield Work("start", 1, lambda: (START, ""))
 
 
-def questioned(model: Model, count: int) -> None:
-    """Replies of the usual length to as many questions."""
+def questioned(model: Model, count: int, reply: int) -> None:
+    """Replies of so many tokens to as many questions; one that would end sooner goes on."""
     from recipes.lessons.exam import replies
 
     asked: list[list[Message]] = [[Message(role="user", content=f"What is {i} + {i}?")] for i in range(count)]
-    replies(model, asked, longest=REPLY)
+    replies(model, asked, longest=reply, never=model.tokenizer.ends)

@@ -17,7 +17,7 @@ Examples:
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -29,9 +29,11 @@ from lab.loss import nll
 from lab.run import Run
 from lab.runs import read_lines
 from lab.samples import Sample, bucketed
+from lab.talks import Talks
 from lab.tools import Python
 from lab.weights import Model, save_config
 from recipes import pocket, tuning
+from recipes.estimate import Plan
 from recipes.lessons import exam, letters
 from recipes.tuning import Tuning
 
@@ -177,3 +179,22 @@ def table(metrics: Path) -> str:
                 f"{WORDS[row['way']]:44}{row['tokens']:9,}{shares}{row['counting']:10.2f}{row['tokens_of_reply']:7.1f}"
             )
     return "\n".join(lines)
+
+
+def plan(config: Config) -> Plan:
+    """What `run` would do, for `lab plan`: its ways by turns, each as often as its share of the steps."""
+    from recipes.practice import practising  # it opens the model
+
+    ways, parts = [way for way in config.ways for _ in range(WAYS[way][1])], 24
+    exam = len(config.ways) * (3 * 150 + 200)  # what `examined` asks
+
+    def school(model: Model, longest: int) -> Talks:
+        def draw(seed: int, step: int, n: int) -> list[Sample]:
+            found = lesson(config, model, ways[step % len(ways)], step)
+            return found[: max(1, len(found) * n // parts)]
+
+        return Talks("think", draw, [])
+
+    whole = replace(config, fine_tune_type="full", num_layers=None)
+    steps = len(ways) * (config.iters or ITERS)
+    return practising(whole, school, lambda *_: steps, 0, exam, reply=None, tools=True, rows=parts, looks=False)
