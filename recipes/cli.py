@@ -59,6 +59,7 @@ COMMANDS = {
     ),
     "doctor": ("recipes.commands.doctor", "look at this machine: speed, memory, what to mend; check its numbers"),
 }
+FILES = ("data", "labels", "index")  # flags of recipes whose value may be a path
 
 
 def usage() -> str:
@@ -161,13 +162,12 @@ def _train(name: str, module: Any, args: list[str]) -> int:
 
 
 def _absolute(config: Any) -> Any:
-    """The path of --data in full, so that --resume finds it from any folder."""
+    """The paths of what a run reads in full, so that --resume finds it from any folder."""
     from lab.errors import expand
 
-    data = getattr(config, "data", None)
-    if not data or not expand(data).exists():
-        return config
-    return dataclasses.replace(config, data=str(expand(data).resolve()))
+    given = {name: getattr(config, name, None) for name in FILES}
+    found = {name: expand(path) for name, path in given.items() if path and expand(path).exists()}
+    return dataclasses.replace(config, **{name: str(path.resolve()) for name, path in found.items()})
 
 
 def _recorded(recipe: str, name: str | None, kind: Any) -> dict[str, Any]:
