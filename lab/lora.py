@@ -6,7 +6,8 @@ either open in the other. Works on our Transformer and on mlx_lm's classes: on e
 embeddings. a and b are float32 whatever the model is in; with b zero an attached model computes what it did before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -161,6 +162,20 @@ def merge(network: Any) -> None:
         network.update_modules(tree_unflatten([(name, m.merged()) for name, m in found.items()]))
         network.unfreeze()
         mx.eval(network.parameters())
+
+
+@contextmanager
+def off(network: Any) -> Iterator[None]:
+    """Inside, the network is what it was before its adapters: the reference of a policy, without a second copy."""
+    found = adapters(network).values()
+    scales = [m.scale for m in found]
+    for m in found:
+        m.scale = 0.0
+    try:
+        yield
+    finally:
+        for m, scale in zip(found, scales, strict=True):
+            m.scale = scale
 
 
 def described(config: dict[str, Any], where: Path) -> dict[str, Any]:

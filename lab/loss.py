@@ -66,7 +66,9 @@ def policy_gradient(temp: float = 1.0, clip: Clip | None = None, banned: Collect
         assert batch.weight is not None, "a policy gradient needs advantages"
         ids, weight = mx.array(batch.ids), mx.array(batch.weight[:, 1:])
         cost = cross_entropy(_tempered(model(ids[:, :-1]), temp, banned), ids[:, 1:])
-        cost = mx.where(weight == 0, 0.0, cost)  # of banned ids (roles, results) it is infinite, and inf * 0 is no number
+        cost = mx.where(
+            weight == 0, 0.0, cost
+        )  # of banned ids (roles, results) it is infinite, and inf * 0 is no number
         count = mx.array(float(np.count_nonzero(batch.weight[:, 1:])))
         if clip is None:
             return (cost * weight).sum(), count

@@ -14,10 +14,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from lab import episodes
 from lab.errors import UserError
 from lab.passport import VERSION, passport
 from lab.runs import (
@@ -296,6 +297,12 @@ class Run:
         row = {"step": step, "prompt": prompt, "text": text, "ids": ids, "logprobs": [round(p, 4) for p in logprobs]}
         self.samples_now[prompt] = row
         self._append("samples.jsonl", row)
+
+    def episodes(self, step: int, rows: Iterable[dict[str, Any]]) -> None:
+        """The rollouts of a step, as lab/episodes.py describes them: one file, put in place whole."""
+        file = episodes.path_of(self.folder, step)
+        file.parent.mkdir(exist_ok=True)
+        write_atomic(file, "".join(map(episodes.line, rows)), sync=False)
 
     def say(self, text: str, quiet: bool = False) -> None:
         """A line for people: to the terminal (unless quiet) and to log.txt."""

@@ -29,7 +29,6 @@ from lab.weights import Model
 from recipes import lessons, pocket, search, tuning
 from recipes.estimate import Plan
 from recipes.lessons import exam, letters, lookup, talk
-from recipes.pocket.arithmetic import compute
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
@@ -110,10 +109,9 @@ def exams(count: int = 200) -> dict[str, list[tuple[str, str]]]:
 
 
 def _sum(r: Random) -> tuple[str, str]:
-    """Three to four digits: lessons draw the same, so only its size keeps the space from being learnt by heart."""
-    a, b = r.randint(100, 9999), r.randint(100, 9999)
-    sign, word = r.choice((("+", "plus"), ("-", "minus"), ("*", "times")))
-    return f"What is {a} {word} {b}?", str(compute(a, sign, b))
+    """Three to four digits mostly, none that a lesson had."""
+    asked, _, value = letters.calculation(r, 9999, "test")
+    return asked, value
 
 
 def _share(model: Model, asked: Sequence[tuple[str, str]], tools: Toolbox | None) -> float:

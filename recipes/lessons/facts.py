@@ -41,6 +41,16 @@ def sides(told: int) -> tuple[list[Entity], list[Entity]]:
 
 
 @cache
+def _scored() -> tuple[str, ...]:
+    return tuple(e.name for told in (100, 30, 10, 3) for e in sides(told)[1])
+
+
+def quizzes_scored(document: str) -> bool:
+    """Whether a document of pretraining asks for a fact of a scored entity."""
+    return document.startswith("Question:") and any(name in document for name in _scored())
+
+
+@cache
 def asked() -> tuple[Entity, ...]:
     """Whom the assistant's lessons ask about: told often, asked about in pretraining, not scored."""
     return tuple(e for told in (100, 30) for e in sides(told)[0] if e.asked)

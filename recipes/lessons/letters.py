@@ -5,7 +5,7 @@ from random import Random
 
 from lab.chat import Message, Part
 from recipes.lessons import ask, call, result, text
-from recipes.pocket.arithmetic import compute
+from recipes.pocket.arithmetic import compute, sum_key
 from recipes.pocket.decimals import decimal_pair
 from recipes.pocket.problems import Problem, problem
 from recipes.pocket.seeds import Split, wanted
@@ -20,14 +20,15 @@ _WORDS: dict[Split, list[str]] = {
 
 
 def counting(r: Random, split: Split = "train", fresh: float = 0.5) -> tuple[str, str, str]:
-    """(question, word, letter); a share of the words is invented, so that there is no end of them."""
+    """(question, word, letter); a share of the words is invented, so that there is no end of them. Mostly of letters that
+    occur more than once, where there is one: where most answers are 1, "1" is right without counting."""
     word = r.choice(_WORDS[split])
     if r.random() < fresh:
         while not wanted(word := invented_word(r) + (invented_word(r) if r.random() < 0.5 else ""), split):
             pass
     repeated = sorted({c for c in word if word.count(c) > 1})
-    letter = r.choice(repeated) if repeated and r.random() < 0.5 else r.choice(word)
-    if r.random() < 0.15:
+    letter = r.choice(repeated) if repeated and r.random() < 0.8 else r.choice(word)
+    if r.random() < 0.1:
         letter = r.choice("abcdefghijklmnoprstuvwy")
     return COUNT.format(c=letter, w=word), word, letter
 
@@ -91,11 +92,17 @@ def compared(r: Random) -> list[Message]:
 
 def computed(r: Random) -> list[Message]:
     """A sum of any size by code."""
-    size = r.choice((99, 999, 9999))
-    a, b = r.randint(2, size), r.randint(2, size)
-    sign, word = r.choice((("+", "plus"), ("-", "minus"), ("*", "times")))
-    value = str(compute(a, sign, b))
-    return ask(f"What is {a} {word} {b}?", [call("code", f"{a} {sign} {b}"), result(value), text(f"{value}.")])
+    asked, code, value = calculation(r, r.choice((99, 999, 9999)))
+    return ask(asked, [call("code", code), result(value), text(f"{value}.")])
+
+
+def calculation(r: Random, size: int, split: Split = "train") -> tuple[str, str, str]:
+    """(question, line of code, value) on two numbers up to `size`; the calculation is held out iff the split is "test"."""
+    while True:
+        a, b = r.randint(2, size), r.randint(2, size)
+        sign, word = r.choice((("+", "plus"), ("-", "minus"), ("*", "times")))
+        if wanted(sum_key(a, sign, b), split):
+            return f"What is {a} {word} {b}?", f"{a} {sign} {b}", str(compute(a, sign, b))
 
 
 def failed(r: Random, error: str) -> list[Message]:

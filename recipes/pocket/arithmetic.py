@@ -33,10 +33,10 @@ def _operands(r: Random, split: Split) -> tuple[int, str, int]:
         if operator == "*":
             a, b = r.randint(2, 9), r.randint(2, 9)
         else:
-            # Half of all sums are small ones, a foothold for the rest. Running values of word problems go past 99, so one
-            # line in twenty has a number of three digits.
-            most = 30 if r.random() < 0.5 else 99
-            a, b = (r.randint(100, 400) if r.random() < 0.05 else r.randint(2, most)), r.randint(2, most)
+            # Three of four are the links of word problems: a small number on, or off, one below a hundred.
+            a, b = r.randint(2, 99), r.randint(2, 20 if r.random() < 0.75 else 99)
+            if r.random() < 0.25:
+                a, b = b, a
         if operator == "-" and a < b:
             a, b = b, a
         if wanted(sum_key(a, operator, b), split):

@@ -19,7 +19,8 @@ _SEPARATORS = (" ", " ", " ", " ", ", ", "\n")
 def _word(r: Random) -> str:
     u = r.random()
     if u < 0.6:
-        return invented_word(r)
+        # Two words in one: their pieces meet in orders that no short word has.
+        return invented_word(r) + (invented_word(r) if r.random() < 0.3 else "")
     return r.choice(EVERYDAY) if u < 0.85 else fresh_person(r.randrange(10**12)).name
 
 

@@ -9,6 +9,11 @@ from recipes.pocket.arithmetic import compute, trained
 from recipes.pocket.seeds import Document, Split, generator, wanted
 from recipes.pocket.vocabulary import BOYS, GIRLS
 
+# Numbers stay small, so that the difficulty is the chain and not its links: with numbers up to 99 and no upper bound on
+# what they add up to, a model of a million parameters got the form of every step and hardly a result. Three operations
+# still have millions of calculations.
+MOST = 20
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -144,7 +149,7 @@ def _attempt(r: Random, operations: int) -> Problem | None:
     girl = r.random() < 0.5
     a = r.choice(GIRLS if girl else BOYS)
     names = {"a": a, "b": r.choice([n for n in GIRLS + BOYS if n != a]), "t": r.choice(schema.things.split())}
-    value = r.randint(2, 99)
+    value = r.randint(2, 50)
     sentences = [r.choice(schema.start).format(n=value, he="", **names)]
     key, steps = str(value), []
     # "She" must have somebody to point at.
@@ -156,9 +161,10 @@ def _attempt(r: Random, operations: int) -> Problem | None:
 
     for move in _moves(r, operations):
         he = ("She" if girl else "He") if named else a
-        n, m = r.randint(2, 99), 0
+        n, m = r.randint(2, MOST), 0
         if move == "group":
-            m, n = r.randint(2, 9), r.randint(2, 9)
+            m = r.randint(2, 5)
+            n = r.randint(2, MOST // m)
             key += f"+{m}*{n}"
             value = calculate(value, "+", calculate(m, "*", n))
         elif move == "gain":
@@ -167,7 +173,7 @@ def _attempt(r: Random, operations: int) -> Problem | None:
         else:
             if value < 4:
                 return None
-            n = r.randint(2, min(99, value - 1))
+            n = r.randint(2, min(MOST, value - 1))
             key += f"-{n}"
             value = calculate(value, "-", n)
         template = r.choice(getattr(schema, move))
@@ -176,7 +182,7 @@ def _attempt(r: Random, operations: int) -> Problem | None:
             he = he.lower()
         sentences.append(template.format(n=n, m=m, he=he, **names))
         named = named or a in sentences[-1]
-    if value > 999 or not all(trained(*step) for step in steps):
+    if max(compute(*step) for step in steps) > 99 or not all(trained(*step) for step in steps):
         return None
     worked = " ".join(f"{x} {operator} {y} = {compute(x, operator, y)}." for x, operator, y in steps)
     return Problem(" ".join([*sentences, schema.ask.format(**names)]), worked, value, key)

@@ -64,7 +64,7 @@ def _fresh(r: Random, split: Split) -> list[Entity]:
         return [fresh_country(f"{seed}:{i}", split) for i in range(r.choice((1, 2)))]
     if u < 0.2:
         return [fresh_element(f"{seed}:{i}", split) for i in range(r.choice((1, 2)))]
-    return [fresh_person(f"{seed}:{i}", split) for i in range(r.choice((1, 1, 2, 3)))]
+    return [fresh_person(f"{seed}:{i}", split) for i in range(r.choice((1, 1, 1, 2, 2, 3)))]
 
 
 def reading(seed: int, split: Split = "test", questions: int = 1) -> list[Reading]:
@@ -119,6 +119,6 @@ def reading_document(seed: int) -> Document:
     r = generator("readings", seed)
     if r.random() < 0.25:
         return Document(_recurring(r), "reading")
-    found = reading(seed, "train", questions=r.choice((1, 2)))
+    found = reading(seed, "train", questions=r.choice((1, 2, 3)))
     asked = " ".join(f"{one.question} {one.answer}." for one in found)
     return Document(f"Passage: {found[0].passage} {asked}", "reading")

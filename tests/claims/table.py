@@ -15,11 +15,13 @@ ENGINE = (
 COMMON = (
     *ENGINE,
     "recipes/tuning.py",
-    "recipes/lessons/*.py",
+    *(f"recipes/lessons/{name}.py" for name in ("__init__", "talk", "facts", "exam")),
     "recipes/pocket/*.py",
     "weights/pocket-base/*.safetensors",
 )
 TOOLS = ("lab/calls.py", "lab/tools.py", "lab/index.py")
+KNOWING = ("recipes/sft.py", "recipes/interrogate.py", "recipes/lessons/knowledge.py")
+LOOKING = (*KNOWING, "recipes/search.py", "recipes/lessons/lookup.py")
 Bound = tuple[str, str, float]  # a figure, or one less another ("a - b"); >= or <=; value
 
 
@@ -49,23 +51,23 @@ CLAIMS = (
          ("refused", ">=", 0.90), ("refused_neighbours", "<=", 0.05)),
     ),
     Claim(
-        "interrogate", lambda seed: f"sft-seed-{seed}", (*COMMON, "recipes/sft.py", "recipes/interrogate.py"),
+        "interrogate", lambda seed: f"sft-seed-{seed}", (*COMMON, *KNOWING),
         (("kept", ">=", 0.80), ("invented", "<=", 0.25), ("auroc", ">=", 0.90), ("invented_never_before", ">=", 0.80)),
     ),
     Claim(
         "search", lambda seed: f"interrogate-seed-{seed}",
-        (*COMMON, *TOOLS, "recipes/sft.py", "recipes/interrogate.py", "recipes/search.py"),
+        (*COMMON, *TOOLS, *LOOKING),
         (("right_never", ">=", 0.90), ("copied_never", ">=", 0.95), ("called_never", ">=", 0.90),
          ("invented_empty_absent", "<=", 0.05), ("invented_pocket_absent", "<=", 0.10)),
     ),
     Claim(
         "code", lambda seed: f"search-seed-{seed}",
-        (*COMMON, *TOOLS, "recipes/sft.py", "recipes/interrogate.py", "recipes/search.py", "recipes/code.py"),
+        (*COMMON, *TOOLS, *LOOKING, "recipes/code.py", "recipes/lessons/letters.py"),
         (("counting_code", ">=", 0.95), ("counting_head", "<=", 0.60)),
     ),
     Claim(
         "think", lambda seed: f"sft-seed-{seed}",
-        (*COMMON, "lab/calls.py", "lab/tools.py", "recipes/sft.py", "recipes/think.py"),
+        (*COMMON, "lab/calls.py", "lab/tools.py", "recipes/sft.py", "recipes/think.py", "recipes/lessons/letters.py"),
         (("steps_problems - answer_problems", ">=", 0.30), ("steps_problems - answer x3_problems", ">=", 0.30),
          ("after_problems - answer_problems", "<=", 0.05), ("code_counting", ">=", 0.95), ("answer_counting", "<=", 0.60)),
     ),
