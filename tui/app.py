@@ -22,6 +22,7 @@ from lab.errors import UserError
 from tui import settings as preferences
 from tui.data.history import History
 from tui.data.launch import Started, Starts
+from tui.data.rollout_chat import Handed
 from tui.data.watch import LIVE, Watch
 from tui.messages import Watched
 from tui.palette import Actions, Places, usable
@@ -47,7 +48,7 @@ def room_class(name: str) -> type[LabScreen]:
     elif name == "rank":
         from tui.screens.later import Rank as Room  # type: ignore[assignment]
     else:
-        from tui.screens.later import Rollouts as Room  # type: ignore[assignment]
+        from tui.screens.rollouts import RolloutsScreen as Room  # type: ignore[assignment]
     return Room
 
 
@@ -94,6 +95,8 @@ The mouse works everywhere. `q` goes back or quits; trainings go on without this
         self._changed, self._told = False, 0.0  # what the screen has not been told yet, and when it was told last
         self.wanted_run = ""  # what Train should show when it comes up
         self.wanted_model = ""  # what Chat should load when it comes up
+        self.wanted_chat: Handed | None = None  # what it should go on with
+        self.wanted_episodes: tuple[str, int | None] = ("", None)  # the run and step that Rollouts should show
         self.watcher.refresh()  # before the first paint, which then has runs in it
 
     def on_mount(self) -> None:
@@ -192,6 +195,16 @@ The mouse works everywhere. `q` goes back or quits; trainings go on without this
     def open_chat(self, model: str) -> None:
         """Chat, with this model."""
         self.wanted_model = model
+        self.action_go("chat")
+
+    def open_rollouts(self, run: str, step: int | None = None) -> None:
+        """Rollouts, on this run's step; its newest where none is named."""
+        self.wanted_episodes = (run, step)
+        self.action_go("rollouts")
+
+    def hand_to_chat(self, handed: Handed) -> None:
+        """Chat, with a prompt of Rollouts."""
+        self.wanted_chat = handed
         self.action_go("chat")
 
     def on_nav_bar_clicked(self, message: NavBar.Clicked) -> None:

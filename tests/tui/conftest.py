@@ -84,6 +84,19 @@ def check() -> Callable[[str, str], None]:
     return compare
 
 
+@pytest.fixture(scope="session")
+def recorded(caller: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights root with two runs that wrote down what they tried; see tests/tui/rollouts_real.py."""
+    from tests.tui.rollouts_real import sampled
+
+    root = tmp_path_factory.mktemp("recorded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB_HOME", str(root))
+        sampled(caller, "grpo-1")
+        sampled(caller, "grpo-2", steps=(5, 6), k=2)
+    return root
+
+
 class Terminal:
     """A real terminal: tmux with a shell in it."""
 

@@ -9,6 +9,7 @@ from lab.errors import UserError
 from lab.runs import send
 from tui.data import chat_files, demonstrations, presets
 from tui.data.draws import Draw
+from tui.data.rollout_chat import Handed
 from tui.screens.chat_room import ChatRoom
 from tui.widgets.chat_log import Said
 from tui.widgets.token_info import TokenInfo
@@ -18,6 +19,24 @@ NO_MODEL = "no model yet: ctrl+l takes one from the hub or a folder"
 
 class ChatDialogs(ChatRoom):
     """What a chat asks its user in boxes of their own; tui.screens.chat has the keys."""
+
+    def watched(self, changed: bool) -> None:
+        if (handed := self.lab.wanted_chat) is not None:
+            self.lab.wanted_chat, self._begun = None, True
+            self._take_over(handed)
+        super().watched(changed)
+
+    def _take_over(self, handed: Handed) -> None:
+        """A prompt of Rollouts as a chat of its own: what is to be sent stands in the field, a reply goes on by itself."""
+        self.leave_edit()
+        self.talk.resume(handed.chat)
+        self.composer.text = handed.draft
+        self.composer.move_cursor(self.composer.document.end)
+        if handed.reply is not None:
+            self.talk.carry_on("a", handed.reply)
+            self.coloured = True
+        self.composer.focus()
+        self.follow()
 
     # -- which message ---------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from textual.binding import Binding, BindingType
 
 from lab.errors import UserError
 from lab.runs import Info, add_note, send
+from tui.data import rollouts
 from tui.data.choice import MOST, Choice
 from tui.data.details import Details, remove
 from tui.data.watch import LIVE
@@ -16,7 +17,20 @@ from tui.widgets.run_list import RunKey
 
 WORKING = ("running", "saving", "paused")
 ENDED = ("stopped", "died", "failed")
-NEEDS_RUN = {"pause", "checkpoint", "stop", "resume", "chat", "note", "logs", "table", "axis", "filter", "prompt"}
+NEEDS_RUN = {
+    "pause",
+    "checkpoint",
+    "stop",
+    "resume",
+    "chat",
+    "note",
+    "logs",
+    "table",
+    "axis",
+    "filter",
+    "prompt",
+    "rollouts",
+}
 
 
 def possible(action: str, info: Info | None, found: Details | None) -> bool:
@@ -29,6 +43,8 @@ def possible(action: str, info: Info | None, found: Details | None) -> bool:
         return info.state in LIVE
     if action == "resume":
         return info.state in ENDED and bool(found.checkpoints) and bool(info.recipe)
+    if action == "rollouts":
+        return rollouts.has(info)
     if action == "chat":
         return (info.folder / "config.json").exists() and found.parameters > 0
     return True
@@ -46,6 +62,7 @@ class ControlScreen(LabScreen):
             "c", "chat", "Chat", id="train.chat", tooltip="with this run, or its checkpoint nearest to the crosshair"
         ),
         Binding("a", "note", "Note", id="train.note", tooltip="write something at this step"),
+        Binding("e", "rollouts", "Rollouts", id="train.rollouts", tooltip="what it tried, at the crosshair's step"),
     ]
 
     def __init__(self) -> None:
@@ -139,6 +156,12 @@ class ControlScreen(LabScreen):
                     self.lab.say(str(error), "error")
 
         self.app.push_screen(Write(f"note on {info.name}, step {step:,}", "what happened here?"), keep)
+
+    def action_rollouts(self) -> None:
+        """What the run tried at the step under the crosshair, or at its newest."""
+        if self.info is not None:
+            step = self.step_here()
+            self.lab.open_rollouts(self.info.name, None if step is None else round(step))
 
     # -- keys of the list ----------------------------------------------------------------------------------------
 

@@ -17,15 +17,6 @@ class Later(LabScreen):
             yield Static(self.SAYS, classes="empty")
 
 
-class Rollouts(Later):
-    ROOM = "rollouts"
-    SAYS = (
-        "[b]Rollouts[/b]\n\nHere you will see what a model tries under reinforcement learning, and what each try earns.\n"
-        "No recipe of this version does that yet: the pipeline ([b]1[/b]) shows what there is.\n\n"
-        "[b]2[/b] curves of a training    [b]4[/b] talk with a model"
-    )
-
-
 class Rank(Later):
     ROOM = "rank"
     SAYS = (
