@@ -7,7 +7,8 @@ count), as whole words, wherever in the reply they stand; and numbers as numbers
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from lab.near import UNSPACED
 
@@ -19,6 +20,15 @@ TOKEN = re.compile(
 INSIDE = re.compile(r"(?<=\w)['\u2019](?=[^\W\d])|(?<=\b[^\W\d])\.(?=[^\W\d]\b)")  # don't, U.S.: no edge of a word
 SYMBOL = re.compile(r"(?<=[a-z,;:(] )[A-Z][a-z]?\b")
 ACCENTS = re.compile("[\u0300-\u036f]")
+# What denies the words behind it, "not Paris", with nothing but these small words between: "isn't in the Paris of today".
+# "Not only Paris", "not far from Paris" and "not sure, Paris" deny nothing.
+NEGATIONS = "not never neither nor cannot isnt arent wasnt werent aint cant couldnt wont wouldnt doesnt didnt hasnt"
+NOT = frozenset(NEGATIONS.split())
+NOT_TWO = {("rather", "than"), ("instead", "of")}
+SMALL_BETWEEN = "a an the in at on by from to be been called named really actually"
+BETWEEN = frozenset(SMALL_BETWEEN.split())
+PAUSE = re.compile(r"[.,;:!?()\[\]|\n\u2013\u2014\u2026]")  # a denial does not reach across
+REACH = 80  # characters before and behind an answer that are looked at
 # Words that carry no answer: those of a question, and those a sentence is held together by.
 SMALL_WORDS = """
 a an the of in on at to for from by with as and or but not no so than then that this these those it its is are was were be
@@ -36,10 +46,28 @@ def words(text: str) -> list[str]:
     return [word for word in found if word not in ARTICLES] or found
 
 
+class _Word(NamedTuple):
+    """A word as it is compared, and where it stands in `_plain`."""
+
+    text: str
+    start: int
+    end: int
+
+
+def _plain(text: str) -> str:
+    return INSIDE.sub(
+        "", unicodedata.normalize("NFKC", ACCENTS.sub("", unicodedata.normalize("NFKD", text))).casefold()
+    )
+
+
+def _told(plain: str) -> list[_Word]:
+    found = ((match[0], *match.span()) for match in TOKEN.finditer(plain))
+    return [_Word(_number(word) if word[-1].isdecimal() else word, start, end) for word, start, end in found]
+
+
 def _spelt(text: str) -> list[str]:
     """`words` with all articles."""
-    plain = unicodedata.normalize("NFKC", ACCENTS.sub("", unicodedata.normalize("NFKD", text))).casefold()
-    return [_number(word) if word[-1].isdecimal() else word for word in TOKEN.findall(INSIDE.sub("", plain))]
+    return [word.text for word in _told(_plain(text))]
 
 
 def _number(word: str) -> str:
@@ -53,29 +81,52 @@ def _number(word: str) -> str:
 
 
 def matches(reply: str, answers: Sequence[str]) -> bool:
-    """Whether one of the answers stands in the reply as whole words. An answer of one or two letters (a symbol) has to
-    stand there in its own case: "He" is helium, "he" somebody. An answer without a letter or digit is compared as it is.
+    """Whether one of the answers stands in the reply as whole words, and is not denied there in every place. An answer of
+    one or two letters (a symbol) has to stand there in its own case: "He" is helium, "he" somebody. An answer without a
+    letter or digit is compared as it is.
 
-    What it cannot tell: "not Paris" holds Paris, and so does a list of all capitals.
+    A denial is seen in English and right before the answer only ("not Paris", "isn't in Paris", "rather than Paris"), and
+    not in a question ("Is it not Paris?"): a right reply that is called wrong teaches a model that it does not know. So
+    "I doubt that it is Paris" holds Paris, and so does a list of all capitals.
     """
-    said = words(reply)
+    plain = _plain(reply)
+    every = _told(plain)
+    said = [word for word in every if word.text not in ARTICLES] or every
+    places: Iterable[tuple[int, int]]
     for answer in answers:
         wanted = words(answer)
         if not wanted:
             if answer.strip() and answer.strip() == reply.strip():
                 return True
-        elif len(answer.strip()) <= 2 and answer.strip().isalpha() and answer.isascii():
-            if re.search(rf"(?<!\w){answer.strip()}(?!\w)", INSIDE.sub("", reply)):
-                return True
-        elif _inside(wanted, said if wanted[0] not in ARTICLES else _spelt(reply)):
+            continue
+        if len(answer.strip()) <= 2 and answer.strip().isalpha() and answer.isascii():
+            text = INSIDE.sub("", reply)
+            places = (found.span() for found in re.finditer(rf"(?<!\w){answer.strip()}(?!\w)", text))
+        else:
+            text, places = plain, _places(wanted, said if wanted[0] not in ARTICLES else every)
+        if any(not _denied(text[max(0, start - REACH) : start], text[end : end + REACH]) for start, end in places):
             return True
     return False
 
 
-def _inside(wanted: list[str], said: list[str]) -> bool:
-    """Whether the one list stands in the other without a gap."""
-    joined = "\n".join(["", *said, ""])
-    return "\n".join(["", *wanted, ""]) in joined
+def _places(wanted: list[str], said: list[_Word]) -> Iterator[tuple[int, int]]:
+    """Where the words stand one after the other."""
+    if "\n".join(["", *wanted, ""]) not in "\n".join(["", *(word.text for word in said), ""]):
+        return  # as nearly always
+    for first in range(len(said) - len(wanted) + 1):
+        if said[first].text == wanted[0] and [word.text for word in said[first : first + len(wanted)]] == wanted:
+            yield said[first].start, said[first + len(wanted) - 1].end
+
+
+def _denied(before: str, after: str) -> bool:
+    """Whether what stands before a place denies what is said there."""
+    said = TOKEN.findall(PAUSE.split(before)[-1].casefold())
+    while said and said[-1] in BETWEEN:
+        said.pop()
+    if not said or (said[-1] not in NOT and tuple(said[-2:]) not in NOT_TWO) or said[-2:] == ["or", "not"]:
+        return False
+    pause = PAUSE.search(after)
+    return pause is None or pause[0] != "?"
 
 
 def content(text: str) -> set[str]:

@@ -56,6 +56,51 @@ def test_one_of_several_answers_is_enough() -> None:
     assert not matches("It was Marie Curie", [])
 
 
+@pytest.mark.parametrize(
+    ("reply", "answer", "same"),
+    [
+        # Denied: taken for an answer before.
+        ("It is not Paris", "Paris", False),
+        ("It isn't Paris.", "Paris", False),
+        ("It isn\u2019t the Eiffel Tower.", "Eiffel Tower", False),
+        ("It is not in Paris, it is in Lyon", "Paris", False),
+        ("Lyon rather than Paris", "Paris", False),
+        ("Lyon instead of Paris", "Paris", False),
+        ("neither Paris nor Lyon", "Paris", False),
+        ("neither Paris nor Lyon", "Lyon", False),
+        ("It cannot be 1,944", "1944", False),
+        ("She was never called Ada", "Ada", False),
+        ("The symbol is not He", "He", False),
+        ("not guilty", "guilty", False),
+        ("It is **not** \"Paris\".", "Paris", False),
+        # Not denied: a right answer that must stay one.
+        ("It is not Lyon but Paris", "Paris", True),
+        ("It is not in Lyon. Paris", "Paris", True),
+        ("No, Paris", "Paris", True),
+        ("Certainly not: Paris is", "Paris", True),
+        ("I am not sure, Paris?", "Paris", True),
+        ("I do not know whether it is Paris", "Paris", True),
+        ("Not only Paris", "Paris", True),
+        ("not far from Paris", "Paris", True),
+        ("It is not Paris... or yes, it is Paris", "Paris", True),
+        ("Is it not Paris?", "Paris", True),
+        ("Why not Paris?", "Paris", True),
+        ("Whether or not Paris is large", "Paris", True),
+        ("not guilty", "not guilty", True),
+        ("It was never", "never", True),
+        ("a knot, Paris", "Paris", True),
+        ("Paris, not Lyon", "Paris", True),
+        ("He, not H", "He", True),
+        ("rather larger than Paris", "Paris", True),
+    ],
+)  # fmt: skip
+def test_what_is_denied_is_no_answer(reply: str, answer: str, same: bool) -> None:
+    """Only where it is denied right there: what was right before is called wrong by nothing less."""
+    assert matches(reply, [answer]) is same
+    assert matches(f"Hm: {reply.upper() if len(answer) > 2 else reply}", [answer]) is same
+    assert matches(reply, ["nothing", answer]) is same
+
+
 ALPHABETS = (
     "abcdefgh",
     "ABC xyz",
@@ -98,7 +143,7 @@ def test_a_number_is_its_value() -> None:
 
 
 def test_long_and_hostile_text_takes_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for evil in (
         "1," * 100_000,
         "'" * 200_000,
@@ -107,10 +152,11 @@ def test_long_and_hostile_text_takes_no_time() -> None:
         "-" * 200_000,
         "9" * 200_000,
         "a" * 200_000,
+        "not x1 " * 20_000,
     ):
         matches(evil, ["x1", evil[:50]])
         matches("x", [evil])
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_overlap_counts_words_that_say_something() -> None:
