@@ -4,26 +4,63 @@ A template may trim a message, cut thoughts out of it or quote it as JSON, so me
 for the special tokens they spell: each of those travels as a single private-use character and is text again after.
 Marks of typed parts travel by name, so that a template finds the thoughts it drops; from the first call on a reply
 travels as one character for all the rest, since no template expects calls in the midst of it.
+A vocabulary that calls tools by JSON has its model told what there is to call (`offering`): by the template's own
+`tools`, or in the system message where the template has no place for them.
 A template that makes a special out of something else (it lowers letters, or cuts out the middle of "<|im_\\nend|>") is
 caught by a second rendering, of messages that spell nothing.
 """
 
+import copy
 import datetime
 import functools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from lab.errors import UserError
 from lab.marks import Marks, marks, weights, written
-from lab.parts import Message, canonical, parts
+from lab.parts import ARGUMENT, Message, canonical, parts
 from lab.read import SURROGATE
 from lab.tokenizer import Tokenizer
 from lab.vocabulary import HuggingFace
 
 BLANK = "\U0010fffd"  # the last character of private use
+# What a model is told of a tool, and of its one argument.
+TOLD = {
+    "search": ("Looks something up in a collection of texts and gives the passage that fits best.", "What to look for"),
+    "code": ("Runs Python in a sandbox and gives the value of the last expression, or what was printed.", "The code"),
+}
+HOW = """You may call these tools:
+{tools}
+To call one, write its name and arguments as JSON between {open} and {close}, and wait for the result:
+{open}
+{{"name": "...", "arguments": {{...}}}}
+{close}"""
 Pieces = list[str | int]  # texts in which nothing is special, and ids of special tokens
+
+
+def offering(tokenizer: Tokenizer, tools: Collection[str]) -> Tokenizer:
+    """The tokenizer with prompts that describe these tools (of TOLD), as models which call by JSON are used to. The same
+    one where there is nothing to describe: no tools, or marks of their own for each tool, which a model was tuned on."""
+    offered = tuple(name for name in TOLD if name in tools)
+    if tokenizer.ours or not marks(tokenizer).native or offered == tokenizer.offered:
+        return tokenizer
+    found = copy.copy(tokenizer)
+    found.offered = offered
+    return found
+
+
+def described(offered: Collection[str]) -> list[dict[str, Any]]:
+    """Tools as OpenAI's API and chat templates describe them."""
+    found = []
+    for name in offered:
+        says, what = TOLD[name]
+        arguments = {ARGUMENT[name]: {"type": "string", "description": what}}
+        parameters = {"type": "object", "properties": arguments, "required": list(arguments)}
+        function = {"name": name, "description": says, "parameters": parameters}
+        found.append({"type": "function", "function": function})
+    return found
 
 
 def prompt(tokenizer: Tokenizer, messages: Sequence[Message], reply: bool = True) -> list[int]:
@@ -44,6 +81,12 @@ def prompt(tokenizer: Tokenizer, messages: Sequence[Message], reply: bool = True
         for talk, how in zip(disguised, ways, strict=True):
             shown = (tokenizer.token_bytes(t).decode() if isinstance(t, int) else how(t) for t in texts)
             talk.append({"role": message["role"], "content": "".join(shown) + end})
+    if about := _about(tokenizer):
+        for talk in disguised:
+            if talk[0]["role"] != "system":
+                talk.insert(0, {"role": "system", "content": about})
+            else:
+                talk[0]["content"] = f"{talk[0]['content']}\n\n{about}".lstrip()
     text, bare = _fill(tokenizer, reply, *disguised)
     split = functools.partial(_split, core, tuple(rests))
     cut = split(text)
@@ -231,9 +274,32 @@ def _stretch(core: HuggingFace, left: str, text: str, right: str) -> tuple[int, 
     return tuple(ids[1:] if left else ids)
 
 
+def _about(tokenizer: Tokenizer) -> str:
+    """What the system message has to say of tools; "" for nothing, and where the template says it."""
+    if not tokenizer.offered or _shows_tools(tokenizer.chat_template or "", tuple(_names(tokenizer))):
+        return ""
+    pair = marks(tokenizer).search
+    assert pair is not None
+    tools = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in described(tokenizer.offered))
+    return HOW.format(tools=tools, open=tokenizer.piece(pair[0]), close=tokenizer.piece(pair[1]))
+
+
+@functools.lru_cache(8)
+def _shows_tools(text: str, names: tuple[tuple[str, str], ...]) -> bool:
+    """Whether a template tells of the tools that it is given."""
+    said, given = [{"role": "user", "content": "."}], {"documents": None, "add_generation_prompt": True, **dict(names)}
+    try:
+        fill = template(text)
+        with_, without = (fill(messages=said, tools=tools, **given) for tools in (described(TOLD), None))
+    except Exception:  # prompts say what is wrong with it
+        return False
+    return with_ != without and all(f'"{name}"' in with_ for name in TOLD)
+
+
 def _fill(tokenizer: Tokenizer, reply: bool, *talks: Sequence[Mapping[str, Any]]) -> list[str]:
     """The template's text for each talk; with `reply`, up to where the next one begins."""
-    given = {"tools": None, "documents": None, "add_generation_prompt": reply, **dict(_names(tokenizer))}
+    tools = described(tokenizer.offered) or None
+    given = {"tools": tools, "documents": None, "add_generation_prompt": reply, **dict(_names(tokenizer))}
     try:
         fill = template(tokenizer.chat_template or "")
         return [fill(messages=[dict(m) for m in messages], **given) for messages in talks]

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from lab import chat
 from lab.calls import Toolbox, banned
 from lab.errors import UserError
+from lab.hub_chat import offering
 from lab.parts import check
 from lab.sample import PREFILL, Sampling
 from lab.stream import Stops, Stream
@@ -43,7 +44,8 @@ def asked(model: Model, request: dict[str, Any]) -> Asked:
     if wrong := [i for i in prefix if not 0 <= i < model.tokenizer.vocab_size]:  # MLX would not notice
         raise UserError(f"prefix: {model.name} has no token {wrong[0]}")
     search, code = _tools(model, request)
-    ids, dropped = _prompt(model, request, sampling, prefix)
+    able = [name for name, on in (("search", search), ("code", code)) if on]
+    ids, dropped = _prompt(replace(model, tokenizer=offering(model.tokenizer, able)), request, sampling, prefix)
     stop = _list(request, "stop", str)
     return Asked(ids, dropped, "text" in request, prefix, sampling, seed, stop, top, search, code)
 

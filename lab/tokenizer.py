@@ -71,8 +71,8 @@ class Tokenizer:
 
     `special` maps names of special tokens to ids; an id in `ends` ends a text or turn; `bos` opens a text where
     `adds_bos`. `marks` names tokens that were given a use (think, search, code, result): what opens it, what closes it.
-    `chat_template` may be set, and is then saved. `fingerprint` is a hash of all that decides a text's ids: fit as the
-    key of a cache of encoded text.
+    `chat_template` may be set, and is then saved. `offered` are the tools that prompts describe. `fingerprint` is a hash
+    of all that decides a text's ids: fit as the key of a cache of encoded text.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Tokenizer:
     ) -> None:
         self.core, self.name, self.chat_template = core, name, chat_template
         self._template, self.marks = chat_template, marks or {}
+        self.offered: tuple[str, ...] = ()  # see lab.hub_chat.offering
         self.vocab_size, self.special = len(core.table), dict(core.special)
         self.bos, self.pad = bos, pad
         self.ends, self._ends, self._files = frozenset(ends), list(ends), files or {}

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, arg
@@ -31,6 +31,7 @@ from lab.calls import Toolbox
 from lab.chat import Message
 from lab.display import CONTROLS
 from lab.errors import UserError
+from lab.hub_chat import offering
 from lab.reply import Shown
 from lab.sample import Sampling
 from lab.stream import Stream, Token
@@ -121,6 +122,7 @@ class Conversation:
                 f"{model.name} is a base model: it completes text and calls no tools; tune it with "
                 f"lab {tools[0].name} --model {model.name} first"
             )
+        self.model = model = replace(model, tokenizer=offering(model.tokenizer, [tool.name for tool in tools]))
         box = Toolbox(model.tokenizer, tools) if tools else None
         banned = calls.banned(model.tokenizer, box) if model.chats else ()
         self.stream = Stream(model.network, model.tokenizer, model.context, box.after if box else None, banned)
