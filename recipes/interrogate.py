@@ -23,7 +23,7 @@ Examples:
 
 import json
 import math
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Annotated, Any
@@ -36,16 +36,17 @@ from lab.chat import Message
 from lab.errors import UserError, expand
 from lab.judge import Judge
 from lab.run import Run
-from lab.runs import read_lines, write_atomic
+from lab.runs import read_lines, root, write_atomic
 from lab.talks import Talks
 from lab.weights import Model
-from recipes import lessons, tuning
+from recipes import asking, lessons, tuning
+from recipes.estimate import Plan
 from recipes.lessons import facts, knowledge, talk
 from recipes.lessons.knowledge import Item
 from recipes.probing.figures import wilson
 from recipes.tuning import CHARTS, Tuning
 
-__all__ = ["CHARTS", "Config", "check", "run"]
+__all__ = ["CHARTS", "Config", "check", "plan", "run"]
 ITERS = 700  # steps on the pocket world
 OWN = 40  # steps on questions of your own
 LAYERS = 2  # of the pocket model are tuned: all four learn the trained names by heart (see "Measured" above)
@@ -97,24 +98,89 @@ def check(config: Config) -> None:
 def run(config: Config, record: Run) -> None:
     """Ask, label, train on known and unknown in equal number, ask again what was held out."""
     model = tuning.open_model(config, chats=True)
-    if not config.data:
-        config = replace(config, num_layers=config.num_layers or LAYERS, learning_rate=config.learning_rate or RATE)
+    config = settled(config)
     items, scored = questions(config)
     file = record.folder / "knowledge.jsonl"
-    if not file.exists():
-        rows = told(config, record, model, items)
-        write_atomic(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    rows = list(read_lines(file))
-    record.say(summary(rows))
-    if config.ask_only:
-        record.say(f"{file}\nRead it, edit it, then: lab interrogate --model {config.model} --labels {file}")
+    # Told from the start, since a run that is stopped ahead of its first step counts as stopped only where steps are left.
+    record.total = 1 if config.ask_only else steps(config)
+    try:
+        if not file.exists():
+            rows = told(config, record, model, items)
+            write_atomic(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            (record.folder / asking.FILE).unlink(missing_ok=True)
+        rows = list(read_lines(file))
+        record.say(summary(rows))
+        if config.ask_only:
+            record.total = 0
+            record.say(f"{file}\nRead it, edit it, then: lab interrogate --model {config.model} --labels {file}")
+            return
+        scored = unseen(scored, rows)
+        before = tuning.once(
+            record, "before", lambda: {"verdicts": verdicts(scored, asking.ask(record, model, scored))}
+        )
+    except asking.Stopping:
+        count = len(items) if file.exists() else sum(1 for _ in read_lines(record.folder / asking.FILE))
+        record.say(
+            f"Stopped: {count:,} of {len(items):,} questions are asked, and kept. "
+            f"Go on: lab {record.recipe} --name {record.name} --resume"
+        )
         return
-    scored = unseen(scored, rows)
-    before = tuning.once(record, "before", lambda: {"verdicts": verdicts(model, scored)})["verdicts"]
     school = lessons_of(config, model, rows)
-    iters = config.iters or (OWN if config.data else ITERS)
     prompts = [[Message(role="user", content=said)] for said in asked_over_the_steps(config, scored)]
-    tuning.tune(config, record, model, school, iters, prompts, exam=lambda: examined(record, model, scored, before))
+    tuning.tune(
+        config, record, model, school, steps(config), prompts,
+        exam=lambda: examined(record, model, scored, before["verdicts"]),
+    )  # fmt: skip
+
+
+def settled(config: Config) -> Config:
+    """With what the pocket world needs where the flags do not say."""
+    if config.data:
+        return config
+    return replace(config, num_layers=config.num_layers or LAYERS, learning_rate=config.learning_rate or RATE)
+
+
+def steps(config: Config) -> int:
+    """How many, by default."""
+    return config.iters or (OWN if config.data else ITERS)
+
+
+def plan(config: Config) -> Plan:
+    """What `run` would do, for `lab plan`. What the model knows is found out by asking: until then it is taken to know of
+    the pocket world what was told often, of your own questions half."""
+    from recipes.practice import practising  # it opens the model
+
+    config = settled(config)
+    items, scored = questions(replace(config, judge=None))
+    labels = expand(config.labels) if config.labels else None
+    if config.resume and config.name and (kept := root() / config.name / "knowledge.jsonl").exists():
+        labels = kept
+    more, before = dict[str, str](), 0
+    if labels:
+        rows = knowledge.labelled(labels)
+        scored = unseen(scored, rows)
+    else:
+        rows, before = supposed(items, config), len(items)
+        more["asks"] = f"{len(items):,} questions, {config.times} replies each"
+        if config.judge:
+            more["judge"] = f"{config.judge}; the time it takes is not reckoned"
+    made = practising(
+        config, lambda model, _: lessons_of(config, model, rows), lambda *_: 0 if config.ask_only else steps(config),
+        len(PROMPTS), 0 if config.ask_only else 3 * len(scored), before=before, like=[one.question for one in items],
+        times=config.times, reply=None, chats=True, looks=not config.ask_only, more=more,
+    )  # fmt: skip
+    return replace(made, checkpoint=0, checkpoints=0) if config.ask_only else made
+
+
+def supposed(items: list[Item], config: Config) -> list[dict[str, Any]]:
+    """Rows as they may come out."""
+    r, names = Random(f"labels {config.seed}"), list(dict.fromkeys(one.about for one in items))
+    known = set(names[::2]) if config.data else {one.about for one in items if one.group in (KNOWN, "30x")}
+    said = {True: "{}.", False: facts.DONT_KNOW[0]}
+    return [
+        knowledge.row(one, [said[one.about in known].format(one.answer, n=one.about)] * config.times, r)
+        for one in items
+    ]
 
 
 def questions(config: Config) -> tuple[list[Item], list[Item]]:
@@ -154,17 +220,18 @@ def scored_items() -> list[Item]:
 
 
 def told(config: Config, record: Run, model: Model, items: list[Item]) -> list[dict[str, Any]]:
-    """The rows of knowledge.jsonl: given by --labels, or asked."""
+    """The rows of knowledge.jsonl: given by --labels, or asked. asking.Stopping where it was told to stop."""
     if config.labels:
         return knowledge.labelled(expand(config.labels))
-    began, r = time.perf_counter(), Random(f"labels {config.seed}")
-
-    def show(done: int) -> None:
-        left = (time.perf_counter() - began) / done * (len(items) - done)
-        record.note = f"asking {done:,}/{len(items):,}, {left:.0f} s left"
-
-    replies = knowledge.interrogate(model, items, config.times, config.temp, config.seed, show)
-    return [knowledge.row(one, said, r) for one, said in zip(items, replies, strict=True)]
+    r, rows = Random(f"labels {config.seed}"), []
+    for one, said in zip(
+        items, asking.replies(record, model, items, config.times, config.temp, config.seed), strict=True
+    ):
+        if record.stopped:  # a judge takes long too; what it said is kept
+            raise asking.Stopping
+        rows.append(knowledge.row(one, said, r))
+        record.note = f"judging {len(rows):,}/{len(items):,}" if config.judge else ""
+    return rows
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
@@ -210,15 +277,15 @@ def asked_over_the_steps(config: Config, scored: list[Item]) -> list[str]:
 # -- figures ---------------------------------------------------------------------------------------------------------
 
 
-def verdicts(model: Model, scored: list[Item]) -> list[str]:
-    """right, admitted or invented, of the greedy reply to each question."""
-    replies = knowledge.interrogate(model, scored, 1, 0.0, 0)
+def verdicts(scored: list[Item], found: Iterator[list[list[str]]]) -> list[str]:
+    """right, admitted or invented, of the first reply to each question."""
+    replies = (said for some in found for said in some)
     return [one.verdict(said[0]) for one, said in zip(scored, replies, strict=True)]
 
 
 def examined(record: Run, model: Model, scored: list[Item], before: list[str]) -> dict[str, float]:
     """What was held out, asked again: before and after by group, what is kept, what is invented, and the frontier."""
-    after = verdicts(model, scored)
+    after = verdicts(scored, iter([knowledge.interrogate(model, scored, 1, 0.0, 0)]))
     figures = shares(record, scored, before, "before") | shares(record, scored, after, "after")
     pairs = [*zip(scored, before, strict=True)]
     known = np.array([was == "right" and one.group in (KNOWN, "") for one, was in pairs])

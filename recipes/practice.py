@@ -9,7 +9,6 @@ import mlx.nn as nn
 import numpy as np
 
 from lab import device, lora
-from lab.chat import Message
 from lab.learn import Learner, Schedule
 from lab.loss import nll
 from lab.model import Transformer
@@ -35,6 +34,8 @@ def practising(
     exam: int = 0,
     *,
     before: int = 0,
+    like: Sequence[str] = ("What is 12 plus 30?",),
+    times: int = 1,
     reply: int | None = REPLY,
     tools: bool = False,
     chats: bool = False,
@@ -43,9 +44,10 @@ def practising(
     more: Mapping[str, str] | None = None,
 ) -> Plan:
     """What a recipe would do that calls `tuning.tune`: `school(model, longest)` gives its conversations and
-    `iters(talks, rows)` its steps, as the recipe's `run` finds them; `prompts` replies a look, `before` replies ahead of
-    the first step and `exam` behind the last, of `reply` tokens each (None: as many as the conversations teach to say).
-    `rows` conversations a step where the flags do not say; `looks` = False where nothing is looked at between the steps.
+    `iters(talks, rows)` its steps, as the recipe's `run` finds them; `prompts` replies a look; ahead of the first step so
+    many questions (`before`, `like` these, `times` replies each), answered as the model does; behind the last `exam`
+    replies of `reply` tokens (None: as many as the conversations teach to say). `rows` conversations a step where the
+    flags do not say; `looks` = False where nothing is looked at between the steps.
 
     Opens the model without reading its weights; they are read when the steps are tried.
     """
@@ -58,7 +60,7 @@ def practising(
     confine(config, model)
     trained = sum(v.size for _, v in device.flat(model.network.trainable_parameters()))
     saves = min(config.keep, 1 + -(-steps // config.save_every))
-    times = 1 + -(-steps // config.steps_per_eval) if looks else 0
+    count_looks = 1 + -(-steps // config.steps_per_eval) if looks else 0
     told = f"{found.total:,} conversations" if found.total else "generated, fresh in every step"
     passes = f", {steps * rows / found.total:.1f} passes" if found.total else ""
     mean = max(1, sum(map(len, drawn)) / LOOK)
@@ -68,7 +70,7 @@ def practising(
     } | dict(more or {})
     about = f"{tokens:,.0f} tokens a step, as the first {LOOK} have"
     said = reply or taught(drawn)
-    asked = Asked(times, prompts, 0 if begun(config) else before, exam, said)
+    asked = Asked(count_looks, prompts, 0 if begun(config) else before, like, times, exam, said)
     return Plan(
         count, steps, 0, round(tokens * steps), about, facts, memory(model, drawn, trained),
         checkpoint(model, trained, optimizer), saves,
@@ -77,12 +79,13 @@ def practising(
 
 
 class Asked(NamedTuple):
-    """What a tuning asks of its model: so many looks of so many replies each, replies ahead of the first step and behind
-    the last, and the tokens of one of these."""
+    """What a tuning asks of its model; see `practising`."""
 
     looks: int
     prompts: int
     before: int
+    like: Sequence[str]
+    times: int
     exam: int
     reply: int
 
@@ -138,15 +141,19 @@ def rehearse(
     config: Tuning, talks: Talks, steps: int, rows: int, whole: bool, asked: Asked, tools: bool
 ) -> Iterator[Work]:
     """The parts of a tuning's time, each measured when asked for. The weights change on the way, which nobody keeps."""
+    from recipes.lessons.exam import replies
+
     model = tuning.open_model(config, tools=tools)
     network, pad, count = model.network, model.tokenizer.pad or 0, tuning.parameters(model)
     optimizer, ask = tuning.optimizer_of(config, model), 64 if whole else 4
 
-    def talked() -> tuple[float, str]:
-        return timed(lambda: questioned(model, ask, asked.reply)), ""
-
     if asked.before:
-        yield Work("asking", asked.before / ask, talked)
+        some = spread(asked.like, ask)
+
+        def answered() -> tuple[float, str]:
+            return timed(lambda: replies(model, some, temp=0.8, samples=asked.times)), ""
+
+        yield Work("asking", asked.before / ask, answered)
     confine(config, model)
     learner = Learner(network, Schedule(1e-6, 100), optimizer)
     grad_of, number = nn.value_and_grad(network, nll), iter(range(1, 1 << 30))
@@ -169,16 +176,23 @@ def rehearse(
     def babble(*shape: int) -> list[list[int]]:
         return [[ids.randrange(1, model.tokenizer.vocab_size) for _ in range(shape[-1])]]
 
-    if replies := asked.looks * asked.prompts:
-        yield Work("samples", replies * REPLY / 16, lambda: (timed(lambda: talk(network, babble)), ""), True)
+    if asked.looks * asked.prompts:
+        yield Work(
+            "samples",
+            asked.looks * asked.prompts * REPLY / 16,
+            lambda: (timed(lambda: talk(network, babble)), ""),
+            True,
+        )
     if asked.exam:
-        yield Work("exam", asked.exam / ask, talked)
+        ends = model.tokenizer.ends  # one that would end sooner goes on: it does not know yet what it is taught
+
+        def examined() -> tuple[float, str]:
+            return timed(lambda: replies(model, spread(asked.like, ask), longest=asked.reply, never=ends)), ""
+
+        yield Work("exam", asked.exam / ask, examined)
     yield Work("start", 1, lambda: (START, ""))
 
 
-def questioned(model: Model, count: int, reply: int) -> None:
-    """Replies of so many tokens to as many questions; one that would end sooner goes on."""
-    from recipes.lessons.exam import replies
-
-    asked: list[list[Message]] = [[Message(role="user", content=f"What is {i} + {i}?")] for i in range(count)]
-    replies(model, asked, longest=reply, never=model.tokenizer.ends)
+def spread(questions: Sequence[str], count: int) -> list[str]:
+    """So many of them from all over."""
+    return [questions[i * len(questions) // count] for i in range(count)]

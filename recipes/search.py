@@ -18,27 +18,30 @@ Examples:
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from lab import index, talks
 from lab.calls import Toolbox
 from lab.chat import Message
 from lab.errors import UserError, expand
+from lab.hub_chat import offering
 from lab.run import Run
 from lab.talks import Talks
 from lab.tools import Search
 from lab.weights import Model
 from recipes import lessons, pocket, tuning
+from recipes.estimate import Plan
 from recipes.interrogate import KNOWN, NEVER, scored_items
 from recipes.lessons import ask, call, facts, knowledge, lookup, result, talk, text
 from recipes.lessons.knowledge import Item
 from recipes.probing.figures import wilson
 from recipes.tuning import CHARTS, Tuning
 
-__all__ = ["CHARTS", "Config", "check", "run"]
+__all__ = ["CHARTS", "Config", "check", "plan", "run"]
 ITERS = 1100  # steps on the pocket world
 EPOCHS = 3  # passes over examples of your own
+STRANGERS = 200  # names that the pocket index does not hold, asked at the end
 SEARCHING, STRAIGHT, REPLAY = 0.7, 0.12, 0.18  # shares of the lessons
 PROMPTS = ("What is the capital of France?", "What is the job of Emma Zorbafen?", "Who are you?", "What is 12 plus 30?")
 
@@ -68,7 +71,7 @@ def check(config: Config) -> None:
 
 def run(config: Config, record: Run) -> None:
     """Questions -> calls, forced results and answers; scored on names that no training holds."""
-    model = tuning.open_model(config, tools=True)
+    model = able(tuning.open_model(config, tools=True))
     known = straight(config.labels, model, needed=not config.data)
     if config.data and config.index:
         with Search(config.index) as tool:
@@ -77,25 +80,53 @@ def run(config: Config, record: Run) -> None:
             held = sum(one.right(tools.cut(tool(one.query))) for one in scored)
             record.say(f"the right query finds the answer to {held} of the {len(scored)} questions that are scored")
             school = few(config, model, rows, known)
-            iters = config.iters or max(1, EPOCHS * len(rows) // tuning.rows(config, model))
             prompts = [[Message(role="user", content=one.question)] for one in scored[:: max(1, len(scored) // 4)][:4]]
             tuning.tune(
-                config, record, model, school, iters, prompts, exam=lambda: examined(record, model, scored, tool)
-            )
+                config, record, model, school, steps(config, len(rows), tuning.rows(config, model)), prompts,
+                exam=lambda: examined(record, model, scored, tool),
+            )  # fmt: skip
         return
     place = record.folder / "pocket.db"
     index.build(place, pocket.index())
-    mixed = [(SEARCHING, lookup.lesson), (STRAIGHT, lambda r: r.choice(known))]
-    mixed += [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
-    school = talks.endless(
-        "search" + json.dumps(known), lessons.mixed("search", mixed), model.tokenizer, tuning.longest(config, model)
-    )
     prompts = [[Message(role="user", content=said)] for said in PROMPTS]
     with Search(place) as tool:
         tuning.tune(
-            config, record, model, school, config.iters or ITERS, prompts,
+            config, record, model, fresh(config, model, known), config.iters or ITERS, prompts,
             exam=lambda: examined(record, model, scored_items(), tool) | without(record, model),
         )  # fmt: skip
+
+
+def able(model: Model) -> Model:
+    """The model that is told of its search in each prompt, where it is one that calls by JSON: as it will be in a chat."""
+    return replace(model, tokenizer=offering(model.tokenizer, ["search"]))
+
+
+def steps(config: Config, count: int, rows: int) -> int:
+    """How many on so many examples of your own, by default."""
+    return config.iters or max(1, EPOCHS * count // rows)
+
+
+def plan(config: Config) -> Plan:
+    """What `run` would do, for `lab plan`."""
+    from recipes.practice import practising  # it opens the model
+
+    taught, scored = sides(config) if config.data else ([], scored_items())
+    never = sum(one.group == NEVER for one in scored)
+    asked = len(scored) + (STRANGERS + never if not config.data else 0)
+
+    def school(model: Model, longest: int) -> Talks:
+        model = able(model)
+        known = straight(config.labels, model, needed=not config.data)
+        if not config.index:
+            return fresh(config, model, known)
+        with Search(config.index) as tool:
+            tools = Toolbox(model.tokenizer, [tool])
+            return few(config, model, own(config, lambda query: tools.cut(tool(query)))[0], known)
+
+    def count(talks: Talks, rows: int) -> int:
+        return steps(config, len(taught), rows) if config.data else config.iters or ITERS
+
+    return practising(config, school, count, len(PROMPTS), asked, reply=None, tools=True)
 
 
 def straight(labels: str | None, model: Model, needed: bool = True) -> list[list[Message]]:
@@ -114,13 +145,26 @@ def straight(labels: str | None, model: Model, needed: bool = True) -> list[list
     return known
 
 
+def fresh(config: Config, model: Model, known: list[list[Message]]) -> Talks:
+    """Lessons about names that are new each time, answers to what is known, and some of before."""
+    mixed: list[tuple[float, lessons.Lesson]] = [(SEARCHING, lookup.lesson), (STRAIGHT, lambda r: r.choice(known))]
+    mixed += [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
+    return talks.endless(
+        "search" + json.dumps(known), lessons.mixed("search", mixed), model.tokenizer, tuning.longest(config, model)
+    )
+
+
 # -- examples of your own --------------------------------------------------------------------------------------------
+
+
+def sides(config: Config) -> tuple[list[Item], list[Item]]:
+    """(questions to train on, questions to score)."""
+    return knowledge.split(list(knowledge.own(expand(config.data or ""))), config.seed)
 
 
 def own(config: Config, tool: Callable[[str], str]) -> tuple[list[list[Message]], list[Item]]:
     """(conversations to train on, questions to score): what each query really finds, and the answer where it is in it."""
-    items = list(knowledge.own(expand(config.data or "")))
-    train, scored = knowledge.split(items, config.seed)
+    train, scored = sides(config)
     r, rows = Random(f"search {config.seed}"), []
     for one in train:
         told = tool(one.query)
@@ -160,7 +204,7 @@ def examined(record: Run, model: Model, scored: list[Item], tool: Search) -> dic
 def without(record: Run, model: Model) -> dict[str, float]:
     """Names that the pocket index does not hold, and an index that holds nothing: admitted, or invented?"""
     r = Random("nowhere")
-    strangers = [knowledge.item(facts.some(r, facts.stranger(r, "test")), "nowhere") for _ in range(200)]
+    strangers = [knowledge.item(facts.some(r, facts.stranger(r, "test")), "nowhere") for _ in range(STRANGERS)]
     never = [one for one in scored_items() if one.group == NEVER]
     empty = record.folder / "empty.db"
     index.build(empty, [("nothing", "Nothing is told in here.")])  # no index is without a passage

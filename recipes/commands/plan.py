@@ -16,6 +16,7 @@ Examples:
   lab plan pretrain                               what `lab pretrain` would do
   lab plan pretrain --size 20m --batch-size 32    with these flags
   lab plan sft --data talks.jsonl --iters 200     tuning: on your conversations
+  lab plan interrogate                            with what it asks before the first step
   lab plan probes --model pocket-base --quick
   lab plan pretrain --name try --resume           what is left of a run
   lab plan pretrain --json                        one JSON object a line: the plan at once, the time when it is known
@@ -43,6 +44,7 @@ from recipes import cli, flags
 if TYPE_CHECKING:
     from recipes.estimate import Plan
 
+OWN = ("interrogate", "search")  # recipes whose --data is a file of questions, and never a data set of the hub
 COLOURS = {"SAFE": "green", "TIGHT": "yellow", "OUT OF MEMORY RISK": "bold red"}
 
 
@@ -128,7 +130,7 @@ def _plan(recipe: str, given: Any, args: list[str], told: _Told) -> None:
     if config.resume:
         config, stands = _left(recipe, module, config, args)
     os.environ["HF_HUB_OFFLINE"] = "1"  # a plan downloads nothing
-    field, missing = _missing(config)
+    field, missing = _missing(config, ("model",) if recipe in OWN else ("model", "data"))
     if field == "data":
         module.check(dataclasses.replace(config, data=None))
     elif not field:
@@ -175,13 +177,14 @@ def _left(recipe: str, module: Any, config: Any, args: list[str]) -> tuple[Any, 
     return dataclasses.replace(recorded, resume=True, name=name), int(kept[-1].name) if kept else 0
 
 
-def _missing(config: Any) -> tuple[str, str]:
-    """(the flag whose value would have to come from the hub first, that in words); empty for nothing."""
+def _missing(config: Any, fields: Sequence[str]) -> tuple[str, str]:
+    """(which of the flags has a value that would have to come from the hub first, that in words); empty for nothing."""
     from lab import hub
     from lab.runs import root
 
     kinds: dict[str, hub.Kind] = {"model": "model", "data": "dataset"}
-    for field, kind in kinds.items():
+    for field in fields:
+        kind = kinds[field]
         name = str(getattr(config, field, None) or "")
         repo = "/".join(name.partition(":")[0].partition("@")[0].split("/")[:2])
         here = expand(name).exists() or expand(repo).parent.is_dir() or (root() / name).exists()
@@ -224,6 +227,7 @@ def _time(
         return unknown("not tried, because it may not fit")
     device.limit_memory(plan.memory or 0)
     parts: dict[str, float] = {}
+    step, said = 0.0, "measured here"
     left = plan.steps / max(1, plan.steps + plan.first)  # of a run that goes on, the share that is not done yet
     with contextlib.nullcontext() if told.as_json else show("measuring some steps"):
         for work in plan.work(memory["band"] == "SAFE"):
@@ -235,7 +239,7 @@ def _time(
                     told("step", {"seconds": step, "said": how})
                 if "steps measured" in how:
                     told("memory", estimate.memory(device.memory().peak, measured=True))
-    speed = (plan.tokens or 0) / plan.steps / step if plan.tokens else 0
+    speed = (plan.tokens or 0) / plan.steps / step if plan.tokens and step else 0
     return {"seconds": sum(parts.values()), "step": step, "tok_s": speed, "said": said, "parts": parts}
 
 
