@@ -172,6 +172,7 @@ def gather(config: Config, out: Path) -> tuple[list[Passage], int]:
 def work(config: Config, writer: Writer, todo: Sequence[Passage], store: "Store", new: list[Written]) -> None:
     """Passage after passage, what came of them at once on disk; with progress. The bar counts in millions."""
     with bar(writer.model.name, "reads", len(todo) * 1_000_000, "passages") as tell:
+        tell(1)  # what follows is timed from here on
         for start in range(0, len(todo), config.batch_size):
             some = todo[start : start + config.batch_size]
             at = partial(_tell, tell, start, len(some))
