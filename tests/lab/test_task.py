@@ -14,7 +14,7 @@ from lab.errors import UserError
 from lab.parts import Message, Part
 from lab.rows import Rows, key_of
 from lab.task import Problem, Score, Task
-from lab.tasks import open_task
+from lab.task_files import open_task
 
 
 def said(text: str) -> Message:
@@ -162,7 +162,7 @@ def test_files_without_problems_say_what_to_do(tmp_path: Path, rows: list[Any], 
 
 def test_what_cannot_be_opened_is_answered_with_what_can(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no task sum; give sums, jokes, a \.jsonl .*reasoning_gym:NAME, or a \.py"):
-        open_task("sum", names=("sums", "jokes"))
+        open_task("sum", also=("sums", "jokes"))
     with pytest.raises(UserError, match="no such file"):
         open_task(str(tmp_path / "none.py"))
     with pytest.raises(UserError, match="no such file"):

@@ -14,11 +14,11 @@ GYM = "reasoning_gym:"
 
 
 def open_task(
-    name: str, data: str | None = None, judge: str | None = None, names: Sequence[str] = (), limit: float = BATCH
+    name: str, data: str | None = None, judge: str | None = None, also: Sequence[str] = (), limit: float = BATCH
 ) -> Task:
     """The task that a name opens: `rows.jsonl` (or .parquet, a folder, a hub data set), `reasoning_gym:NAME`, or `my_task.py`
     with `task` in it, or with `reward` and `data` for its rows. `judge` is how rows are compared; `limit` the seconds that
-    one call of a judge in a file may take. UserError lists what can be opened, `names` (of the caller) too."""
+    one call of a judge in a file may take. UserError lists what can be opened, `also` (names of the caller) too."""
     if name.startswith(GYM):
         _without(name, data, judge)
         child = Child({"do": "gym", "spec": name.removeprefix(GYM)}, name)
@@ -27,7 +27,7 @@ def open_task(
         return _file(name, data, judge, limit)
     path = expand(name)
     if not path.exists() and (suffix(path) not in (*ROWS, *TABLES) and not ID.fullmatch(name.partition(":")[0])):
-        own = f"{', '.join(names)}, " if names else ""
+        own = f"{', '.join(also)}, " if also else ""
         raise UserError(
             f"no task {name or 'without a name'}; give {own}a .jsonl or folder of rows (prompt, answer), a hub data set "
             f"(owner/name), {GYM}NAME, or a .py with `reward` or `task`"
