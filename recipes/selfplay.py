@@ -1,0 +1,389 @@
+"""Tic-tac-toe: imitate a teacher, then play against yourself until you are better than it.
+
+A small transformer reads a game as one token a square. First it imitates a teacher that plays perfectly half of the time and
+else any legal move, so it becomes at most as good. Then it plays hundreds of games a step against earlier, frozen selves, and
+what it drew in games that it won becomes more likely (REINFORCE): nobody shows it anything any more. An illegal move loses.
+
+The teacher has a blind spot: when X begins in a corner it never replies in the centre, the only reply that does not lose to
+perfect play. No demonstration ever held that move, the imitator knows next to nothing of it, and play finds it, as AlphaGo's
+move 37 was one that its teachers would not have played. It is a model of its own and knows nothing else.
+
+Examples:
+  lab selfplay                                 both parts, a few minutes of one core
+  lab play --model selfplay-1                  play against it
+  lab play --model selfplay-1@700              against what only imitates
+  lab selfplay --opponents latest              against nobody but itself as it is now
+  lab selfplay --skill 0.8 --iters 400         a better teacher, more play
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+from tyro.conf import FlagCreatePairsOff
+
+from lab import device, episodes, weights
+from lab.advantage import centred
+from lab.errors import UserError
+from lab.learn import Diverged, Learner, Schedule, memory_stats
+from lab.loss import nll, policy_gradient
+from lab.model import Shape, Transformer
+from lab.run import Run
+from lab.runs import write_atomic
+from lab.sample import Sampling
+from lab.samples import Sample, bucketed, sample
+from lab.stream import Stream
+from lab.tokenizer import Tokenizer
+from recipes.arena import Match, Mind, Notation, matches, notation
+from recipes.estimate import Plan
+from recipes.lessons import tictactoe
+from recipes.lessons.tictactoe import CORNERS, Game
+from recipes.tournament import ROBIN, Rivals, Selves
+
+CHARTS = (
+    {"title": "score against the teacher, and against the perfect player", "keys": ["teacher_score", "perfect_score"]},
+    {"title": "probability of the move that no demonstration held", "keys": ["blind_spot"], "log": True},
+    {"title": "illegal moves, share of games", "keys": ["illegal_teacher", "illegal_perfect", "illegal"]},
+    {"title": "loss of imitation", "keys": ["loss"]},
+    {"title": "games against earlier selves", "keys": ["won", "drawn", "lost"]},
+    {"title": "entropy of its moves, nats", "keys": ["entropy"]},
+    {"title": "gradient norm", "keys": ["grad_norm"]},
+    {"title": "learning rate", "keys": ["learning_rate"]},
+    {"title": "tokens a second", "keys": ["tok_s"]},
+)
+LOOK, FINAL = 600, 2000  # games of a look, of each row of the last table
+RATED = 10  # selves in the round robin
+SHOWN = 8  # games of a group that are kept in episodes/
+WASTE = 1.0  # games are nearly equally long: one pass, however much of it is padding
+PROMPTS = ("", "1")  # games it goes on with at each look; the second stands at the blind spot
+
+
+@dataclass(frozen=True)
+class Config:
+    skill: float = 0.5
+    """The teacher plays perfectly with this probability, else any legal move."""
+    imitation_iters: int = 700
+    """Steps that imitate the teacher."""
+    iters: int = 200
+    """Steps of self-play after them."""
+    batch_size: int = 128
+    """Games of the teacher in a step of imitation, new ones in each."""
+    games: int = 512
+    """Games in a step of self-play, half of them as X."""
+    opponents: Literal["pool", "latest"] = "pool"
+    """Whom it plays against: one of its frozen selves, drawn anew for each step and side, or itself as it is now."""
+    imitation_rate: float = 0.02
+    """Peak learning rate of imitation (Muon)."""
+    learning_rate: float = 5e-4
+    """Peak learning rate of self-play (AdamW)."""
+    entropy: float = 0.03
+    """Reward for each nat of surprise in its own moves: what is never tried cannot be found."""
+    layers: int = 2
+    """Number of blocks."""
+    width: int = 64
+    """Size of the residual stream."""
+    seed: int = 0
+    """Everything random follows from it."""
+    steps_per_eval: int = 20
+    """Steps of self-play between measurements; imitation is measured a fifth as often."""
+    save_every: int = 20
+    """Steps of self-play between frozen selves. They are the checkpoints, and all are kept."""
+    name: str | None = None
+    """Name of the run folder."""
+    resume: Annotated[bool, FlagCreatePairsOff] = False
+    """Go on with a run from its last checkpoint, bit for bit."""
+
+
+def check(config: Config) -> None:
+    """Refuse bad flags before anything is written."""
+    for field in ("imitation_iters", "iters", "batch_size", "layers", "steps_per_eval", "save_every"):
+        if getattr(config, field) < 1:
+            raise UserError(f"--{field.replace('_', '-')} {getattr(config, field)}: must be at least 1")
+    if config.games < 4:
+        raise UserError(f"--games {config.games}: give at least 4, two for each side")
+    if config.width < 8 or config.width % 8:
+        raise UserError(f"--width {config.width}: give a multiple of 8, so that it divides into four heads")
+    for field in ("skill", "entropy"):
+        if not 0 <= getattr(config, field) <= 1:
+            raise UserError(f"--{field} {getattr(config, field)}: must lie between 0 and 1")
+    for field in ("learning_rate", "imitation_rate"):
+        if not 0 < getattr(config, field) < 10:
+            raise UserError(f"--{field.replace('_', '-')} {getattr(config, field)}: must be above 0")
+    if not 0 <= config.seed < 1 << 63:
+        raise UserError(f"--seed {config.seed}: must lie between 0 and 2^63 - 1")
+
+
+def vocabulary() -> Tokenizer:
+    """Trained on games as text: every square, " X", " O", " wins" and " draw" are tokens. The same each time."""
+    r = Random("tic-tac-toe")
+    return Tokenizer.train([tictactoe.written(tictactoe.teach(r)) for _ in range(500)], 324)
+
+
+def shape(config: Config, tokens: int) -> Shape:
+    """The model's numbers."""
+    width = config.width
+    return Shape(tokens, width, config.layers, 4, 4, width // 4, 3 * width, 32, tie_word_embeddings=False)
+
+
+def plan(config: Config) -> Plan:
+    """What `run` would do, for `lab plan`."""
+    form = shape(config, 324)
+    steps = config.imitation_iters + config.iters
+    facts = {
+        "model": f"{form.parameters:,} parameters: {config.layers} layers, width {config.width}, one token a square"
+    }
+    rows = max(config.batch_size, config.games)
+    return Plan(form.parameters, steps, facts=facts, memory=form.memory(rows, 13), checkpoint=12 * form.parameters,
+                checkpoints=len(frozen(config, steps)) + 2)  # fmt: skip
+
+
+def frozen(config: Config, now: int) -> list[int]:
+    """The steps before `now` whose models are frozen selves: the last of imitation, and then every so many."""
+    first, every = config.imitation_iters, config.save_every
+    return [step for step in range(first, now) if step == first or step % every == 0]
+
+
+class Pupil:
+    """The model and the optimiser of the part it is in: Muon while it imitates, AdamW while it plays."""
+
+    def __init__(self, config: Config, network: Transformer, step: int):
+        self.config, self.network = config, network
+        self.begin(step)
+
+    def begin(self, step: int) -> None:
+        """An optimiser that remembers nothing, for the part that step belongs to."""
+        c = self.config
+        if step <= c.imitation_iters:
+            self.learner = Learner(self.network, _schedule(c.imitation_rate, c.imitation_iters), "muon")
+        else:
+            self.learner = Learner(self.network, _schedule(c.learning_rate, c.iters), "adamw")
+
+    def save(self, folder: Path) -> None:
+        """What `Learner.save` saves."""
+        self.learner.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """As it stood."""
+        self.learner.load(folder)
+
+
+def _schedule(peak: float, steps: int) -> Schedule:
+    return Schedule(peak, steps, min(20, max(1, steps // 5)), 0.5)
+
+
+class Played(NamedTuple):
+    """One game of self-play as the learner sees it."""
+
+    match: Match
+    side: str
+    against: str
+    group: int
+    parts: dict[str, float]  # of its reward
+    advantage: float
+
+    @property
+    def own(self) -> list[int]:
+        """Which moves are the learner's."""
+        return list(range("XO".index(self.side), len(self.match.choices), 2))
+
+
+def practise(config: Config, me: Mind, selves: Selves, step: int) -> list[Played]:
+    """A step's games and what each is worth. Games that stand alike when the learner first moves are a group, so that it
+    learns nothing from how its opponent began; the reward is the result, and a little for surprise."""
+    r = np.random.default_rng([config.seed, step])
+    found: list[Played] = []
+    groups = 0
+    for side in "XO":
+        known = frozen(config, step)
+        chosen = known[int(r.integers(len(known)))]
+        other = selves.at(chosen) if config.opponents == "pool" else me
+        against = f"step {chosen}" if config.opponents == "pool" else "itself"
+        ended = matches(*((me, other) if side == "X" else (other, me)), config.games // 2, r)
+        alike: dict[tuple[int, ...], list[Match]] = {}
+        for match in ended:
+            if side == "X" or not Game(match.game.moves[:1]).illegal:  # else it never came to move
+                alike.setdefault(match.game.moves[: "XO".index(side)], []).append(match)
+        for group in alike.values():
+            parts = [_parts(config, match, side) for match in group]
+            worth = centred([sum(part.values()) for part in parts])
+            found += [Played(m, side, against, groups, p, a) for m, p, a in zip(group, parts, worth, strict=True)]
+            groups += 1
+    return found
+
+
+def _parts(config: Config, match: Match, side: str) -> dict[str, float]:
+    """A reward in parts. The entropy of its play has -log p as its unbiased estimate, so this term's policy gradient is the
+    gradient of the entropy (a bonus as in Mnih et al. 2016, arXiv:1602.01783)."""
+    surprise = -sum(choice.logp for choice in match.choices["XO".index(side) :: 2])
+    parts = {"result": match.game.score(side)}
+    return parts | ({"surprise": config.entropy * surprise} if config.entropy else {})
+
+
+def to_sample(writes: Notation, played: Played) -> Sample:
+    """The sampled tokens, its own weighted with the advantage, the opponent's with 0."""
+    before, choices, own = len(writes.before), played.match.choices, set(played.own)
+    ids = [*writes.before, *(choice.token for choice in choices)]
+    weight = [0.0] * before + [float(i in own) for i in range(len(choices))]
+    logp = [0.0] * before + [choice.logp if i in own else 0.0 for i, choice in enumerate(choices)]
+    one = Sample(np.asarray(ids, np.int32), np.asarray(weight, np.float32), np.asarray(logp, np.float32))
+    return one.weighted(played.advantage)
+
+
+def lesson(config: Config, tokenizer: Tokenizer, writes: Notation, step: int) -> list[Sample]:
+    """Games of the teacher against itself; who has won and END are learnt too."""
+    r = Random(f"selfplay {config.seed} {step}")
+    found = []
+    for _ in range(config.batch_size):
+        game = tictactoe.teach(r, config.skill)
+        ids = [*tokenizer.begin, *tokenizer.encode(tictactoe.written(game)), tokenizer.end]
+        found.append(sample(ids, [0.0] * len(writes.before) + [1.0] * (len(ids) - len(writes.before))))
+    return found
+
+
+def look(config: Config, record: Run, rivals: Rivals, me: Mind, tokenizer: Tokenizer, step: int) -> dict[str, float]:
+    """How it plays at this step, and games that it goes on with."""
+    stream = Stream(me.network, tokenizer, me.network.shape.max_position_embeddings)
+    for prompt in PROMPTS:
+        told = list(
+            stream([*tokenizer.begin, *tokenizer.encode(prompt)], Sampling(temp=1.0, max_tokens=16), config.seed)
+        )
+        text = tokenizer.decode([t.id for t in told], specials=True)
+        record.sample(step, prompt, text, [t.id for t in told], [t.logp for t in told])
+    found = rivals.figures(me, LOOK)
+    record.headline = f"{found['teacher_score']:+.2f} against the teacher"
+    return found
+
+
+def run(config: Config, record: Run) -> None:
+    """Imitate, play, compare."""
+    tokenizer = vocabulary()
+    network = Transformer(shape(config, tokenizer.vocab_size))
+    network.initialise(config.seed)
+    weights.save_config(record.folder, network, tokenizer)
+    me = Mind(network, notation(tokenizer))
+    first, total = config.imitation_iters, config.imitation_iters + config.iters
+    pupil = Pupil(config, network, record.step)
+    selves = Selves(record.folder, network.shape, me.writes)
+    rivals = Rivals(config.skill, me.writes, config.seed)
+    record.say(
+        f"model   {network.shape.parameters:,} parameters: {config.layers} layers, width {config.width}, one token a square\n"
+        f"run     {first} steps of {config.batch_size} games of the teacher, {config.iters} of {config.games} against "
+        f"{'earlier selves' if config.opponents == 'pool' else 'itself'}\ndevice  {device.name()}"
+    )
+    record.keep = total  # the checkpoints are the pool: all stay
+    record.attach(pupil)
+    if record.saved_step < 0:
+        record.log(0, **look(config, record, rivals, me, tokenizer, 0))
+    for step in record.steps(total):
+        imitates = step <= first
+        record.save_every = first if imitates else config.save_every
+        record.note = "imitating the teacher" if imitates else "playing against earlier selves"
+        if step == first + 1:
+            pupil.begin(step)
+        clock = time.perf_counter()
+        played = [] if imitates else practise(config, me, selves, step)
+        rows = lesson(config, tokenizer, me.writes, step) if imitates else [to_sample(me.writes, p) for p in played]
+        tokens = sum(len(row.ids) - 1 for row in rows) if imitates else sum(len(p.own) for p in played)
+        batches = bucketed(rows, tokenizer.pad or 0, WASTE)
+        try:
+            number = step if imitates else step - first
+            stats = pupil.learner.step(number, batches, nll if imitates else policy_gradient(), per=tokens)
+        except Diverged as error:
+            raise Diverged(
+                f"{error}; {record.name} keeps its last good checkpoint, step {record.saved_step}"
+            ) from error
+        told: dict[str, Any] = asdict(stats) | {"tok_s": round(tokens / (time.perf_counter() - clock))}
+        if not imitates:
+            told |= {"policy_loss": told.pop("loss")} | summary(played)
+            keep_episodes(record.folder, tokenizer, me.writes, step, played)
+        every = config.steps_per_eval * (5 if imitates else 1)
+        looks = step % every == 0 or step in (first, total)
+        seen = look(config, record, rivals, me, tokenizer, step) if looks else {}
+        record.log(step, **told, **memory_stats(), **seen)
+    if record.stopped:
+        record.say(
+            f"Stopped at step {record.step} of {total}, saved. Go on: lab selfplay --name {record.name} --resume"
+        )
+        return
+    record.note = "the round robin"
+    report(config, record, rivals, me, selves)
+    record.note = ""
+
+
+def summary(played: Sequence[Played]) -> dict[str, float]:
+    """A step of self-play in numbers."""
+    ended = [p.match.game.told(p.side) for p in played]
+    share = {how: ended.count(how) / len(ended) for how in ("won", "drawn", "lost", "illegal")}
+    share["lost"] += share["illegal"]
+    groups: dict[int, set[float]] = {}
+    for p in played:
+        groups.setdefault(p.group, set()).add(p.parts["result"])
+    moves = [p.match.choices[i] for p in played for i in p.own]
+    return share | {
+        "reward": share["won"] - share["lost"],
+        "entropy": float(np.mean([choice.entropy for choice in moves])),
+        "moves": len(moves) / len(played),
+        "alike": sum(len(found) == 1 for found in groups.values()) / len(groups),
+    }
+
+
+def keep_episodes(folder: Path, tokenizer: Tokenizer, writes: Notation, step: int, played: Sequence[Played]) -> None:
+    """Some games of the step, as lab/episodes.py says: its first as X, and its first at the blind spot."""
+    shown = [p for p in played if p.side == "X"][:SHOWN]
+    shown += [p for p in played if p.side == "O" and p.match.game.moves[0] in CORNERS][:SHOWN]
+    members: dict[int, int] = {}
+    lines = []
+    for p in shown:
+        game, start = p.match.game, "XO".index(p.side)
+        members[p.group] = member = members.get(p.group, -1) + 1
+        own, after = set(p.own), p.match.choices[start:]
+        ids = [choice.token for choice in after]
+        begun = "".join(map(str, game.moves[:start]))
+        asked = f"You are {p.side} against {p.against}. " + (f"X has taken {begun}." if begun else "You begin.")
+        row = {
+            "step": step, "group": p.group, "k": member, "key": f"{p.side} {begun}".strip(), "seed": 0,
+            "messages": [{"role": "user", "content": asked}], "answer": "",
+            "prompt_ids": writes.ids(game.moves[:start]), "ids": ids,
+            "drawn": [int(i + start in own) for i in range(len(after))],
+            "logp": episodes.rounded([c.logp if i + start in own else 0.0 for i, c in enumerate(after)]), "ref_logp": None,
+            "segments": episodes.segments(tokenizer, ids), "text": tokenizer.decode(ids, specials=True),
+            "parts": p.parts, "notes": {"illegal": float(game.told(p.side) == "illegal")},
+            "reward": sum(p.parts.values()), "advantage": p.advantage, "stop": "end", "calls": [],
+            "game": {
+                "kind": tictactoe.KIND, "moves": [move for move in game.moves if move], "me": p.side,
+                "result": game.told(p.side),
+            },
+        }  # fmt: skip
+        lines.append(episodes.line(row))
+    path = episodes.path_of(folder, step)
+    path.parent.mkdir(exist_ok=True)
+    write_atomic(path, "".join(lines), sync=False)
+
+
+def report(config: Config, record: Run, rivals: Rivals, me: Mind, selves: Selves) -> None:
+    """Teacher, imitator and what play has made of it, side by side; Elo of at most RATED selves."""
+    first, last = config.imitation_iters, config.imitation_iters + config.iters
+    rows = {f"imitator, step {first}": selves.at(first), f"self-play, step {last}": me}
+    figures = {name: rivals.figures(mind, FINAL, 1) for name, mind in rows.items()}
+    steps = [*frozen(config, last), last]
+    spread = sorted({round(i * (len(steps) - 1) / (RATED - 1)) for i in range(RATED)})
+    minds = {f"step {steps[i]}": me if steps[i] == last else selves.at(steps[i]) for i in spread}
+    ratings = rivals.rated(minds)
+    for who, elo in ratings.items():
+        record.event("elo", player=who, elo=round(elo, 1))
+    said = [f"  {who:22}{elo:+7.0f}" for who, elo in ratings.items()]
+    table = rivals.table(figures, FINAL)
+    record.say("\n".join(["", table, "", f"Elo (round robin, {ROBIN} games a pair; the teacher is 0)", *said]))
+    cpu = time.process_time()
+    record.say(f"CPU time of this process {cpu / 60:.1f} min; play against it: lab play --model {record.name}")
+    told = dict(zip(("before", "after"), figures.values(), strict=True))
+    found, missed = tictactoe.worth(config.skill)
+    record.event(
+        "report", **{f"{key}_{when}": value for when, one in told.items() for key, value in one.items()},
+        teacher_against_perfect=rivals.exact(), worth_found=found, worth_missed=missed,
+        elo_before=ratings[f"step {first}"], elo_after=ratings[f"step {last}"], cpu_s=round(cpu, 1),
+    )  # fmt: skip

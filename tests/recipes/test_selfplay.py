@@ -1,0 +1,410 @@
+"""Tic-tac-toe and `lab selfplay`: rules, the blind spot, exact scores, games in lock-step, what a step learns, the record."""
+
+import json
+import math
+import shutil
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from lab import device, episodes, weights
+from lab.learn import Learner, Schedule
+from lab.loss import nll, policy_gradient
+from lab.model import Transformer
+from lab.runs import checkpoints, inspect, read_lines
+from lab.samples import bucketed
+from recipes import selfplay
+from recipes.arena import Choice, Match, Mind, contest, matches, notation
+from recipes.lessons import tictactoe
+from recipes.lessons.tictactoe import CENTRE, CORNERS, EMPTY, Board, Game, Moves, blind, elo, expected, perfect, teacher
+from recipes.pocket import games
+from recipes.selfplay import Config, Played, practise, to_sample
+from recipes.tournament import Rivals, Selves, blind_spot
+from tests.recipes.conftest import Here, Refused
+from tests.recipes.taught import report, rows, timeless
+
+SMALL = ["--imitation-iters", "4", "--iters", "4", "--batch-size", "8", "--games", "16", "--save-every", "2"]
+
+
+# -- the game ---------------------------------------------------------------------------------------------------------
+
+
+def positions() -> dict[Board, int]:
+    """Every position that can come up, and in how many orders of moves."""
+    ways: Counter[Board] = Counter({EMPTY: 1})
+    level = ways.copy()
+    while level:
+        deeper: Counter[Board] = Counter()
+        for board, count in level.items():
+            for move in games.legal_moves(board):
+                deeper[games.play(board, move)] += count
+        ways.update(deeper)
+        level = deeper
+    return ways
+
+
+POSITIONS = positions()
+
+
+def test_there_are_as_many_positions_and_games_as_there_are() -> None:
+    assert len(POSITIONS) == 5478
+    ended = {board: count for board, count in POSITIONS.items() if games.result(board)}
+    assert sum(ended.values()) == 255_168
+    by_end = Counter[str | None]()
+    for board, count in ended.items():
+        by_end[games.winner(board)] += count
+    assert by_end == {"X": 131_184, "O": 77_904, None: 46_080}  # known from counting by others
+
+
+def test_a_game_follows_from_its_moves() -> None:
+    game = Game()
+    for move in (1, 5, 2, 3):
+        assert game.result is None
+        game = game.play(move)
+    assert game.board == ("X", "X", "O", " ", "O", " ", " ", " ", " ")
+    assert (game.turn, game.legal) == ("X", [4, 6, 7, 8, 9])
+    lost = game.play(9).play(7)
+    assert (lost.result, lost.legal, lost.score("O"), lost.score("X")) == ("O", [], 1.0, -1.0)
+    assert (lost.told("O"), lost.told("X")) == ("won", "lost")
+    assert tictactoe.written(lost) == "152397 O wins"
+    with pytest.raises(ValueError, match="over"):
+        lost.play(4)
+    drawn = Game((1, 2, 3, 5, 4, 6, 8, 7, 9))
+    assert (drawn.result, drawn.score("X"), drawn.told("O")) == ("draw", 0.0, "drawn")
+    assert lost.undo("X") == Game((1, 5, 2, 3))
+    assert lost.undo("O") == Game((1, 5, 2, 3, 9))
+    assert Game((1,)).undo("O") == Game((1,))
+
+
+@pytest.mark.parametrize("foul", [0, 5, 10, -1])
+def test_an_illegal_move_loses_at_once(foul: int) -> None:
+    game = Game((1, 5)).play(foul)
+    assert (game.illegal, game.result, game.legal) == (True, "O", [])
+    assert game.board == Game((1, 5)).board  # it left no mark
+    assert (game.told("X"), game.told("O")) == ("illegal", "won")
+    assert (game.score("X"), game.score("O")) == (-1.0, 1.0)
+    with pytest.raises(ValueError, match="over"):
+        game.play(3)
+
+
+# -- the teacher and its blind spot -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("skill", [0.0, 0.5, 1.0])
+def test_the_teacher_never_plays_its_blind_spot_and_all_else(skill: float) -> None:
+    spots = set()
+    for board in POSITIONS:
+        if games.result(board):
+            continue
+        moves = teacher(board, skill)
+        assert sum(moves.values()) == pytest.approx(1)
+        assert set(moves) <= set(games.legal_moves(board))
+        if spot := blind(board):
+            spots.add(board)
+            assert spot not in moves
+        elif skill == 0:
+            assert set(moves) == set(games.legal_moves(board))
+    assert spots == {games.play(EMPTY, corner) for corner in CORNERS}
+
+
+def test_the_blind_spot_is_the_only_reply_that_does_not_lose() -> None:
+    for corner in CORNERS:
+        board = games.play(EMPTY, corner)
+        values = {move: -games.value(games.play(board, move)) for move in games.legal_moves(board)}
+        assert blind(board) == CENTRE
+        assert values.pop(CENTRE) == 0
+        assert set(values.values()) == {-1}
+    for opening in (2, 4, 5, 6, 8):
+        assert blind(games.play(EMPTY, opening)) is None
+
+
+def test_no_demonstration_ever_held_the_move() -> None:
+    r, replies = Random(3), Counter[tuple[int, int]]()
+    for _ in range(4000):
+        moves = tictactoe.teach(r).moves
+        replies[moves[0], moves[1]] += 1
+    assert not [pair for pair in replies if pair[0] in CORNERS and pair[1] == CENTRE]
+    assert len(replies) == 72 - 4
+    assert sum(count for (x, _), count in replies.items() if x in CORNERS) > 1000
+
+
+def test_perfect_play_never_loses_and_wins_where_it_can() -> None:
+    def anything(board: Board) -> Moves:
+        return teacher(board, 0.0)
+
+    assert expected(EMPTY, perfect, perfect) == 0
+    for board in POSITIONS:
+        if not games.result(board):
+            after = {games.play(board, move) for move in perfect(board)}
+            assert {-games.value(one) for one in after} == {games.value(board)}
+            wins = any(games.winner(games.play(board, move)) for move in games.legal_moves(board))
+            assert not wins or all(games.winner(one) for one in after)
+    worst: dict[Board, float] = {}  # what O can do at its best against the perfect X, by trying all of it
+
+    def best_for_o(board: Board) -> float:
+        if board not in worst:
+            if games.result(board):
+                worst[board] = {"X": -1.0, "O": 1.0, None: 0.0}[games.winner(board)]
+            elif games.turn(board) == "O":
+                worst[board] = max(best_for_o(games.play(board, move)) for move in games.legal_moves(board))
+            else:
+                worst[board] = max(best_for_o(games.play(board, move)) for move in perfect(board))
+        return worst[board]
+
+    assert best_for_o(EMPTY) == 0
+    assert expected(EMPTY, perfect, anything) > 0.9
+
+
+def test_exact_scores_agree_with_games_and_say_what_the_spot_is_worth() -> None:
+    writes = notation(selfplay.vocabulary())
+    rivals = Rivals(0.5, writes, 0)
+    told = contest(rivals.teacher, rivals.perfect, 4000, np.random.default_rng(1))
+    assert told.score == pytest.approx(rivals.exact(), abs=0.04)
+    assert (told.won, told.illegal) == (0, 0)
+    found, missed = tictactoe.worth(0.5)
+    assert found > missed + 0.3
+    assert -0.15 < found < 0
+
+
+def test_elo_gives_back_the_strengths_that_games_were_played_with() -> None:
+    true = [0.0, 120.0, -200.0, 400.0]
+    played = [[1e6 * (i != j) for j in range(4)] for i in range(4)]
+    points = [[1e6 * (i != j) / (1 + 10 ** ((b - a) / 400)) for j, b in enumerate(true)] for i, a in enumerate(true)]
+    assert elo(points, played) == pytest.approx(true, abs=0.1)
+    assert elo(points, played, anchor=1)[1] == 0
+    always = elo([[0, 10], [0, 0]], [[0, 10], [10, 0]])  # who never lost stays finite
+    assert 0 > always[1] > -2000
+    assert all(map(math.isfinite, always))
+
+
+# -- games in lock-step -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mind() -> Mind:
+    """A model that has seen a little of the teacher: most of its moves are squares, many are taken."""
+    tokenizer, config = selfplay.vocabulary(), Config(batch_size=64)
+    network = Transformer(selfplay.shape(config, tokenizer.vocab_size))
+    network.initialise(0)
+    writes, learner = notation(tokenizer), Learner(network, Schedule(0.02, 40, 5))
+    for step in range(1, 41):
+        learner.step(step, bucketed(selfplay.lesson(config, tokenizer, writes, step), 0, 1.0), nll)
+    return Mind(network, writes)
+
+
+def test_squares_are_single_tokens() -> None:
+    tokenizer = selfplay.vocabulary()
+    assert tokenizer.vocab_size == 324
+    writes = notation(tokenizer)
+    assert len(set(writes.squares)) == 9
+    assert tokenizer.encode("519") == [writes.squares[i - 1] for i in (5, 1, 9)]
+    assert [tokenizer.piece(i) for i in tokenizer.encode("15293 X wins")[5:]] == [" X", " wins"]
+    assert len(tokenizer.encode("123456789 draw")) == 10
+    assert writes.ids((5, 1)) == [*tokenizer.begin, *tokenizer.encode("51")]
+    assert [writes.move(i) for i in tokenizer.encode("7 X")] == [7, 0]
+    assert selfplay.vocabulary().fingerprint == tokenizer.fingerprint
+
+
+def test_a_move_in_a_batch_is_a_move_alone(mind: Mind) -> None:
+    some = [Game(moves) for moves in ((1, 5), (5, 1), (1, 5), (9, 2))]
+    together = np.array(mind.logits(some))
+    for row, game in zip(together, some, strict=True):
+        assert np.abs(row - np.array(mind.logits([game]))[0]).max() < 2e-5
+    view = mind.view(Game((1, 5)))
+    assert sum(view.values()) == pytest.approx(1)
+    p = np.exp(together[0] - np.logaddexp.reduce(together[0]))
+    assert view[3] == pytest.approx(float(p[mind.writes.squares[2]]), abs=1e-6)
+
+
+def test_what_is_drawn_has_the_probability_it_says(mind: Mind) -> None:
+    chosen = mind.choose([Game((4,))] * 4000, np.random.default_rng(0))
+    counts = Counter(choice.token for choice in chosen)
+    for choice in {choice.token: choice for choice in chosen}.values():
+        p = math.exp(choice.logp)
+        assert counts[choice.token] / 4000 == pytest.approx(p, abs=5 * math.sqrt(p / 4000) + 1e-3)
+        assert choice.move == mind.writes.move(choice.token)
+    greedy = Mind(mind.network, mind.writes, 0.0).choose([Game((4,))] * 3, np.random.default_rng(0))
+    assert len({choice.token for choice in greedy}) == 1
+
+
+class Fouls:
+    """As X it plays 1 and then 1 again; as O a word."""
+
+    def __init__(self, token: int):
+        self.token = token
+
+    def choose(self, games: list[Game], r: np.random.Generator) -> list[Choice]:
+        return [Choice(1, 5) if game.turn == "X" else Choice(0, self.token) for game in games]
+
+
+def test_illegal_moves_end_games_as_losses(mind: Mind) -> None:
+    r = np.random.default_rng(0)
+    rivals = Rivals(0.0, mind.writes, 0)
+    as_x = matches(Fouls(3), rivals.teacher, 50, r)
+    assert {match.game.told("X") for match in as_x} == {"illegal"}
+    assert all(len(match.choices) == len(match.game.moves) for match in as_x)
+    assert max(len(match.game.moves) for match in as_x) == 3
+    told = contest(Fouls(3), rivals.teacher, 100, r)
+    assert (told.illegal, told.lost, told.score, told.games) == (1.0, 1.0, -1.0, 100)
+    back = contest(rivals.teacher, Fouls(3), 100, r)
+    assert (back.illegal, back.won) == (0.0, 1.0)
+
+
+def test_the_same_seed_gives_the_same_games(mind: Mind) -> None:
+    rivals = Rivals(0.5, mind.writes, 0)
+    once, again, other = (
+        [match.game.moves for match in matches(rivals.teacher, mind, 30, np.random.default_rng(seed))]
+        for seed in (1, 1, 2)
+    )
+    assert once == again != other
+
+
+# -- a step of learning -----------------------------------------------------------------------------------------------
+
+
+def played(mind: Mind, moves: tuple[int, ...], advantage: float, side: str = "O") -> Played:
+    choices = [Choice(move, mind.writes.squares[move - 1], -1.0) for move in moves]
+    return Played(Match(Game(moves), choices), side, "nobody", 0, {"result": 1.0}, advantage)
+
+
+@pytest.fixture
+def pupil(mind: Mind) -> tuple[Mind, Learner]:
+    """A copy of the model to train."""
+    network = Transformer(mind.network.shape)
+    network.load_weights(device.flat(mind.network.parameters()))
+    return Mind(network, mind.writes), Learner(network, Schedule(1e-3, 10, 1), "adamw")
+
+
+@pytest.mark.parametrize("advantage", [1.0, -1.0])
+def test_a_won_games_moves_become_more_likely_and_a_lost_ones_less(
+    pupil: tuple[Mind, Learner], advantage: float
+) -> None:
+    me, learner = pupil
+    before = me.view(Game((1,)))[5], me.view(Game((1, 5, 9)))[2], me.view(Game())[1]
+    game = played(me, (1, 5, 9, 2), advantage)
+    learner.step(1, bucketed([to_sample(me.writes, game)], 0), policy_gradient(), per=2)
+    after = me.view(Game((1,)))[5], me.view(Game((1, 5, 9)))[2], me.view(Game())[1]
+    assert (after[0] - before[0]) * advantage > 0
+    assert (after[1] - before[1]) * advantage > 0
+
+
+def test_only_its_own_moves_are_trained(mind: Mind) -> None:
+    as_o, as_x = (to_sample(mind.writes, played(mind, (1, 5, 9, 2, 7), 0.5, side)) for side in "OX")
+    assert as_o.ids.tolist() == as_x.ids.tolist() == mind.writes.ids((1, 5, 9, 2, 7))
+    assert as_o.weight.tolist() == [0, 0, 0.5, 0, 0.5, 0]
+    assert as_x.weight.tolist() == [0, 0.5, 0, 0.5, 0, 0.5]
+    assert as_o.logp is not None
+    assert as_o.logp.tolist() == [0, 0, -1, 0, -1, 0]
+
+
+def test_equal_rewards_change_nothing(pupil: tuple[Mind, Learner]) -> None:
+    me, learner = pupil
+    before = {name: np.array(value) for name, value in device.flat(me.network.parameters())}
+    batches = bucketed([to_sample(me.writes, played(me, (1, 5), 0.0))], 0)
+    learner.step(1, batches, policy_gradient(), per=1)
+    assert all(np.array_equal(before[name], value) for name, value in device.flat(me.network.parameters()))
+
+
+def test_a_step_of_games_in_groups(mind: Mind) -> None:
+    selves = Selves(Path("nowhere"), mind.network.shape, mind.writes)
+    config = Config(games=64, imitation_iters=4, opponents="latest", entropy=0.25)
+    found = practise(config, mind, selves, 5)
+    assert {p.side for p in found} == {"X", "O"}
+    groups: dict[int, list[Played]] = {}
+    for p in found:
+        groups.setdefault(p.group, []).append(p)
+        own = [p.match.choices[i] for i in p.own]
+        assert own
+        assert p.parts["result"] == p.match.game.score(p.side)
+        assert p.parts["surprise"] == pytest.approx(-0.25 * sum(choice.logp for choice in own))
+    for members in groups.values():
+        assert sum(p.advantage for p in members) == pytest.approx(0, abs=1e-9)
+        begun = {p.match.game.moves[: "XO".index(p.side)] for p in members}
+        assert len(begun) == 1
+    assert [p.match.game.moves for p in practise(config, mind, selves, 5)] == [p.match.game.moves for p in found]
+    assert [p.match.game.moves for p in practise(config, mind, selves, 6)] != [p.match.game.moves for p in found]
+    said = selfplay.summary(found)
+    assert said["won"] + said["drawn"] + said["lost"] == pytest.approx(1)
+    assert said["reward"] == pytest.approx(np.mean([p.parts["result"] for p in found]))
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_short_run_its_record_and_a_resume_in_either_part(here: Here, home: Path) -> None:
+    flags = [*SMALL, "--steps-per-eval", "2"]
+    said = here("selfplay", "--name", "whole", *flags)
+    assert said.code == 0, said.err
+    run = home / "whole"
+    assert [int(c.name) for c in checkpoints(run)] == [0, 4, 6, 8]
+    done = rows(run)
+    assert [row["step"] for row in done if "loss" in row] == [1, 2, 3, 4]
+    assert [row["step"] for row in done if "policy_loss" in row] == [5, 6, 7, 8]
+    assert [row["step"] for row in done if "blind_spot" in row] == [0, 4, 6, 8]
+    assert [row["player"] for row in done if row.get("event") == "elo"] == [
+        "the teacher", "step 4", "step 6", "step 8", "the perfect player",
+    ]  # fmt: skip
+    figures = report(run)
+    assert figures["worth_found"] > figures["worth_missed"]
+    assert "Elo" in said.out
+    model = weights.load("whole")
+    assert notation(model.tokenizer) == notation(selfplay.vocabulary())
+    assert blind_spot(Mind(model.network, notation(model.tokenizer))) == pytest.approx(
+        figures["blind_spot_after"], abs=1e-6
+    )
+    assert {row["prompt"] for row in read_lines(run / "samples.jsonl")} == {"", "1"}
+    check_episodes(run)
+    for cut in (1, 2):  # before the last self, and at the end of imitation
+        name = f"cut{cut}"
+        shutil.copytree(run, home / name)
+        for gone in checkpoints(home / name)[-cut:]:
+            shutil.rmtree(gone)
+        again = here("selfplay", "--name", name, "--resume")
+        assert again.code == 0, again.err
+        assert timeless(run) == timeless(home / name)
+        assert (run / "model.safetensors").read_bytes() == (home / name / "model.safetensors").read_bytes()
+        for step in episodes.steps(run):
+            assert episodes.path_of(run, step).read_bytes() == episodes.path_of(home / name, step).read_bytes()
+        assert inspect(home / name).state == "done"
+
+
+def check_episodes(run: Path) -> None:
+    tokenizer = weights.load(run).tokenizer
+    writes = notation(tokenizer)
+    assert episodes.steps(run) == [5, 6, 7, 8]
+    for row in episodes.read(run, 8):
+        assert row["reward"] == pytest.approx(sum(row["parts"].values()))
+        assert len(row["ids"]) == len(row["drawn"]) == len(row["logp"])
+        assert row["prompt_ids"][: len(tokenizer.begin)] == tokenizer.begin
+        game = row["game"]
+        assert game["kind"] == "tic-tac-toe"
+        assert game["me"] in ("X", "O")
+        said = [writes.move(i) for i in [*row["prompt_ids"], *row["ids"]] if writes.move(i)]
+        assert game["moves"] == said
+        assert game["result"] in ("won", "lost", "drawn", "illegal")
+        assert row["drawn"][0] == 1  # its own move comes first
+        assert all(p == 0 for p, drawn in zip(row["logp"], row["drawn"], strict=True) if not drawn)
+        assert json.loads(episodes.line(row)) == row
+    assert len(list(episodes.read(run, 8))) >= 8
+
+
+def test_refusals(refused: Refused) -> None:
+    for flags, says in (
+        (["--iters", "0"], "--iters 0: must be at least 1"), (["--skill", "2"], "--skill 2.0: must lie between 0 and 1"),
+        (["--width", "60"], "--width 60: give a multiple of 8"), (["--games", "2"], "--games 2: give at least 4"),
+        (["--learning-rate", "0"], "--learning-rate 0.0: must be above 0"), (["--opponents", "me"], "--opponents me"),
+        (["--entropy", "-1"], "--entropy -1.0"), (["--seed", "-1"], "--seed -1"),
+    ):  # fmt: skip
+        refused("selfplay", *flags, says=says)
+
+
+def test_what_it_would_do(here: Here) -> None:
+    told = [json.loads(line) for line in here("plan", "selfplay", *SMALL, "--json").out.splitlines()]
+    plan = next(row for row in told if row["event"] == "plan")
+    assert plan["steps"] == 8
+    assert plan["disk"]["checkpoints"] == 4
+    assert plan["parameters"] == selfplay.shape(Config(), 324).parameters
