@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -22,13 +22,15 @@ from lab.errors import UserError
 from tui import settings as preferences
 from tui.data.history import History
 from tui.data.launch import Started, Starts
-from tui.data.rollout_chat import Handed
 from tui.data.watch import LIVE, Watch
 from tui.messages import Watched
 from tui.palette import Actions, Places, usable
 from tui.screens.base import LabScreen
 from tui.theme import THEMES
 from tui.widgets.nav import ROOMS, NavBar
+
+if TYPE_CHECKING:
+    from tui.data.rollout_chat import Handed
 
 LOOK = 0.5  # seconds between two looks at the run folders
 TELL = 0.9  # seconds after which a screen is told of them; at once where a run began, ended or changed its state
@@ -202,7 +204,7 @@ The mouse works everywhere. `q` goes back or quits; trainings go on without this
         self.wanted_episodes = (run, step)
         self.action_go("rollouts")
 
-    def hand_to_chat(self, handed: Handed) -> None:
+    def hand_to_chat(self, handed: "Handed") -> None:
         """Chat, with a prompt of Rollouts."""
         self.wanted_chat = handed
         self.action_go("chat")

@@ -17,7 +17,7 @@ from textual.keys import Keys, _character_to_key
 from textual.screen import Screen
 from textual.widget import Widget
 
-from tui.data import rollouts
+from tui.data import episode_runs
 from tui.widgets.nav import ROOMS
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Places(Provider):
         lab = cast("LabApp", self.app)
         for info in lab.watcher.runs:
             yield Entry(f"Train: show {info.name}", f"{info.recipe} {info.state}", partial(lab.open_train, info.name))
-            if rollouts.has(info):
+            if episode_runs.has(info):
                 yield Entry(f"Rollouts: of {info.name}", "what it tried", partial(lab.open_rollouts, info.name))
             if (info.folder / "config.json").exists():
                 yield Entry(f"Chat: with {info.name}", info.headline, partial(lab.open_chat, info.name))

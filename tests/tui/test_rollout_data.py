@@ -99,8 +99,8 @@ def test_a_tokenizer_that_does_not_fit_shows_no_tokens(real: Path, tokenizer: To
     assert "does not spell" in token_lines(wrong, None)[0][0][0]
 
 
-def test_figures_of_groups_and_of_the_step(home: Path) -> None:
-    folder = rollouts_real.picture(callers.tokenizer())
+def test_figures_of_groups_and_of_the_step(home: Path, tokenizer: Tokenizer) -> None:
+    folder = rollouts_real.picture(tokenizer)
     fruit, capital, sums = rollouts.load(folder, 10).groups
     assert (fruit.right, len(fruit.rows), fruit.mean) == (2, 4, pytest.approx(0.475))
     assert fruit.spread == pytest.approx(0.4763, abs=1e-3)
@@ -117,7 +117,7 @@ def test_figures_of_groups_and_of_the_step(home: Path) -> None:
             assert length(group_row(group, -1, (0, 1), width)) <= max(width, 30)
 
 
-def test_rows_of_any_other_program_are_read(home: Path) -> None:
+def test_rows_of_any_other_program_are_read(home: Path, tokenizer: Tokenizer) -> None:
     folder = home / "odd"
     odd: list[Any] = [
         {}, {"group": "x", "ids": "no", "parts": [1], "reward": "high"}, {"ids": [1, 2, 3], "logp": [None], "text": 5},
@@ -139,10 +139,9 @@ def test_rows_of_any_other_program_are_read(home: Path) -> None:
     assert step.groups[2].mean is None
     assert step.groups[2].prompt == "hi"
     assert step.stats.unjudged == 4
-    book = callers.tokenizer()
     for group in step.groups:
         for one, row in rollouts.rows(step, group.rows):
-            shown = told(one, row, book)
+            shown = told(one, row, tokenizer)
             for place in (None, 0, 5):
                 token_lines(shown, place)
             details(shown)
@@ -249,8 +248,8 @@ def test_a_game_is_walked_and_an_illegal_move_changes_nothing() -> None:
     assert odd.me == ""
 
 
-def test_alternatives_are_shown_where_they_were_kept(home: Path) -> None:
-    folder, book = rollouts_real.picture(callers.tokenizer()), callers.tokenizer()
+def test_alternatives_are_shown_where_they_were_kept(home: Path, tokenizer: Tokenizer) -> None:
+    folder, book = rollouts_real.picture(tokenizer), tokenizer
     step = rollouts.load(folder, 10)
     one, row = rollouts.rows(step, step.groups[2].rows[:1])[0]
     words = "".join(text for text, _ in token_lines(told(one, row, book), 1)[1])

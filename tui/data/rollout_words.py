@@ -212,7 +212,7 @@ NO_TOKEN = "← → walk over the tokens of a reply   t colours them"
 NO_HEAT: Pieces = [("e takes the prompt to Chat   v compares with another step", "muted")]
 
 
-def token_lines(one: Told | None, place: int | None, heat: str = "") -> list[Pieces]:
+def token_lines(one: Told | None, place: int | None, heat: str = "", width: int = 200) -> list[Pieces]:
     """Two lines on a token: what it is and what is known of it; what else was probable there. Without one: what to press,
     and what the colours mean."""
     if one is None:
@@ -231,19 +231,29 @@ def token_lines(one: Told | None, place: int | None, heat: str = "") -> list[Pie
     if token.forced:
         first.append(("  put in, not drawn: not trained on", "warn"))
         return [first, [("it was no choice of the model's: there is nothing else it might have said", "muted")]]
+    for names in (("reference", "difference", "advantage"), ("ref", "diff", "adv")):
+        said = [*first, *_known(one, place, names)]
+        if length(said) <= width:
+            break
+    while length(said) > width and len(said) > 1:
+        said.pop()
+    return [said, others(one, place)]
+
+
+def _known(one: Told, place: int, names: tuple[str, str, str]) -> Pieces:
+    """What is known of a token that was drawn."""
+    token, ref, gap, said = one.tokens[place], one.ref[place], one.difference(place), list[tuple[str, str]]()
     if token.logp is None:
-        first.append(("  no log-probability was kept", "muted"))
+        said.append(("  no log-probability was kept", "muted"))
     else:
-        first += [("  p ", "muted"), (chance(token.p), "bold"), ("  logp ", "muted"), (f"{token.logp:.3f}", "")]
-    ref, gap = one.ref[place], one.difference(place)
+        said += [("  p ", "muted"), (chance(token.p), "bold"), ("  logp ", "muted"), (f"{token.logp:.3f}", "")]
     if ref is not None:
-        first += [("  reference ", "muted"), (f"{ref:.3f}", "")]
+        said += [(f"  {names[0]} ", "muted"), (f"{ref:.3f}", "")]
         if gap is not None:
-            first += [("  difference ", "muted"), (f"{gap:+.3f}", "good" if gap > 0 else "bad" if gap < 0 else "")]
+            said += [(f"  {names[1]} ", "muted"), (f"{gap:+.3f}", "good" if gap > 0 else "bad" if gap < 0 else "")]
     elif not one.referred:
-        first.append(("  no reference", "muted"))
-    first += [("  advantage ", "muted"), (figure(one.brief.advantage, signed=True), sign(one.brief))]
-    return [first, others(one, place)]
+        said.append(("  no reference", "muted"))
+    return [*said, (f"  {names[2]} ", "muted"), (figure(one.brief.advantage, signed=True), sign(one.brief))]
 
 
 def others(one: Told, place: int) -> Pieces:

@@ -12,7 +12,6 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from lab import episodes
-from lab.runs import Info
 from tui.data.pattern import pattern
 from tui.data.rollout_rows import Brief, brief, parsed, whole
 
@@ -222,15 +221,6 @@ def steps_of(folder: Path) -> list[int]:
         return episodes.steps(folder)
     except OSError:
         return []
-
-
-def has(info: Info) -> bool:
-    """Whether a run has written episodes."""
-    try:
-        with os.scandir(info.folder / episodes.FOLDER) as files:
-            return any(file.name.endswith(".jsonl") for file in files)
-    except OSError:
-        return False
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The chat's dialogs: models, settings, demonstrations, earlier chats, exact tokens; what is kept of a chat."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.widgets import OptionList
@@ -9,10 +10,12 @@ from lab.errors import UserError
 from lab.runs import send
 from tui.data import chat_files, demonstrations, presets
 from tui.data.draws import Draw
-from tui.data.rollout_chat import Handed
 from tui.screens.chat_room import ChatRoom
 from tui.widgets.chat_log import Said
 from tui.widgets.token_info import TokenInfo
+
+if TYPE_CHECKING:
+    from tui.data.rollout_chat import Handed
 
 NO_MODEL = "no model yet: ctrl+l takes one from the hub or a folder"
 
@@ -26,7 +29,7 @@ class ChatDialogs(ChatRoom):
             self._take_over(handed)
         super().watched(changed)
 
-    def _take_over(self, handed: Handed) -> None:
+    def _take_over(self, handed: "Handed") -> None:
         """A prompt of Rollouts as a chat of its own: what is to be sent stands in the field, a reply goes on by itself."""
         self.leave_edit()
         self.talk.resume(handed.chat)

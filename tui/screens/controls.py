@@ -7,7 +7,7 @@ from textual.binding import Binding, BindingType
 
 from lab.errors import UserError
 from lab.runs import Info, add_note, send
-from tui.data import rollouts
+from tui.data import episode_runs
 from tui.data.choice import MOST, Choice
 from tui.data.details import Details, remove
 from tui.data.watch import LIVE
@@ -18,19 +18,8 @@ from tui.widgets.run_list import RunKey
 WORKING = ("running", "saving", "paused")
 ENDED = ("stopped", "died", "failed")
 NEEDS_RUN = {
-    "pause",
-    "checkpoint",
-    "stop",
-    "resume",
-    "chat",
-    "note",
-    "logs",
-    "table",
-    "axis",
-    "filter",
-    "prompt",
-    "rollouts",
-}
+    "pause", "checkpoint", "stop", "resume", "chat", "note", "logs", "table", "axis", "filter", "prompt", "rollouts",
+}  # fmt: skip
 
 
 def possible(action: str, info: Info | None, found: Details | None) -> bool:
@@ -44,7 +33,7 @@ def possible(action: str, info: Info | None, found: Details | None) -> bool:
     if action == "resume":
         return info.state in ENDED and bool(found.checkpoints) and bool(info.recipe)
     if action == "rollouts":
-        return rollouts.has(info)
+        return episode_runs.has(info)
     if action == "chat":
         return (info.folder / "config.json").exists() and found.parameters > 0
     return True

@@ -16,7 +16,7 @@ from textual.worker import get_current_worker
 from lab.errors import UserError
 from lab.runs import Info
 from lab.tokenizer import Tokenizer
-from tui.data import road, rollouts
+from tui.data import episode_runs, road, rollouts
 from tui.data.details import details
 from tui.data.rollout_chat import tokenizer_folders
 from tui.data.rollout_rows import HEATS, Brief, Told, game_of, told
@@ -119,7 +119,7 @@ class RolloutRoom(LabScreen):
 
     def watched(self, changed: bool) -> None:
         """New steps, new rows, new runs."""
-        self.infos = [info for info in self.lab.watcher.runs if rollouts.has(info)]
+        self.infos = [info for info in self.lab.watcher.runs if episode_runs.has(info)]
         run, step = self.lab.wanted_episodes
         self.lab.wanted_episodes = ("", None)
         self.set_class(not self.infos, "-empty")

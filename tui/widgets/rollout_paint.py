@@ -46,7 +46,8 @@ class CardView(ScrollView, can_focus=True, inherit_bindings=False):
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"cards--{name}" for name in NAMES}
     DEFAULT_CSS = """
     CardView {
-        width: 1fr; height: 1fr; overflow-x: hidden; scrollbar-size-vertical: 1; padding: 0;
+        width: 1fr; height: 1fr; overflow-x: hidden; padding: 0;
+        scrollbar-size-vertical: 1; scrollbar-gutter: stable;
         & > .cards--muted, & > .cards--note { color: $foreground-muted; }
         & > .cards--bold { color: $foreground; text-style: bold; }
         & > .cards--good { color: $success; }

@@ -142,4 +142,5 @@ class TokenWords(Widget):
             self.refresh()
 
     def render(self) -> Content:
-        return content([styled(line) for line in token_lines(self.one, self.place, self.heat)])
+        width = self.content_size.width or 200
+        return content([styled(line) for line in token_lines(self.one, self.place, self.heat, width)])
