@@ -23,10 +23,12 @@ RECIPES = {
     "search": ("recipes.search", "teach a model to look up what it does not know"),
     "code": ("recipes.code", "teach a model to compute with Python: letters, sums, decimals"),
     "think": ("recipes.think", "tokens to think: the same model answers at once, step by step, too late, or by code"),
+    "selfplay": ("recipes.selfplay", "tic-tac-toe: imitate a teacher, then play against yourself until you are better"),
     "probes": ("recipes.probes", "see what a base model is: recital, few-shot, calibration, and four more probes"),
 }
 COMMANDS = {
     "chat": ("recipes.commands.chat", "talk with a model; a base model completes what you type"),
+    "play": ("recipes.commands.play", "tic-tac-toe against a model that learned it"),
     "generate": ("recipes.commands.generate", "continue a prompt once"),
     "tokens": ("recipes.commands.tokens", "see how tokenizers cut text; train one"),
     "data": (
