@@ -24,7 +24,7 @@ from lab.parts import Message, plain
 from lab.rows import Rows
 from lab.task import Problem, Score
 
-LOADING = 60.0  # seconds that opening a file may take, since some import large libraries, and making a problem
+LOADING = 120.0  # seconds that opening a file may take, since some import large libraries, and making a problem
 BATCH = 10.0  # for one call of a judge
 GRACE = 2.0  # more that the child has to say itself where it hangs
 

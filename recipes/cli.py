@@ -41,6 +41,7 @@ COMMANDS = {
         "recipes.commands.synth",
         "conversations out of your own documents, written and checked by a local model",
     ),
+    "eval": ("recipes.commands.evaluate", "how often a model is right on problems with a judge: pass@k, side by side"),
     "judge": ("recipes.commands.judge", "a local model judges replies: right or wrong, or which of two is better"),
     "plan": ("recipes.commands.plan", "what a run would do: memory, time, disk, the exact command"),
     "runs": ("recipes.commands.runs", "list runs and models"),
