@@ -1,7 +1,6 @@
 """Tasks that users bring: rows of files, a Python file in a process of its own, reasoning-gym."""
 
 import json
-import math
 import os
 import time
 from collections import Counter
@@ -12,7 +11,7 @@ import pytest
 
 from lab.errors import UserError
 from lab.parts import Message, Part
-from lab.rows import Rows, key_of
+from lab.rows import Rows
 from lab.task import Problem, Score, Task
 from lab.task_files import open_task
 
@@ -370,53 +369,3 @@ def test_a_reward_file_needs_rows(tmp_path: Path) -> None:
         open_task(str(tmp_path / "r.py"))
     with pytest.raises(UserError, match="is the judge; leave out --judge"):
         open_task(str(tmp_path / "r.py"), data=str(write(tmp_path / "rows.jsonl", sums(20))), judge="number")
-
-
-# -- reasoning-gym -----------------------------------------------------------------------------------------------------
-
-
-def test_without_the_extra_reasoning_gym_says_how_to_install_it() -> None:
-    try:
-        import reasoning_gym  # noqa: F401
-    except ImportError:
-        with pytest.raises(UserError, match="needs the extra `tasks`: uv sync --extra tasks"):
-            open_task("reasoning_gym:chain_sum")
-    with pytest.raises(UserError, match="leave out --judge"):
-        open_task("reasoning_gym:chain_sum", judge="number")
-
-
-@pytest.mark.slow
-def test_reasoning_gym_items_by_seed_with_their_own_judge() -> None:
-    pytest.importorskip("reasoning_gym")
-    task = open_task("reasoning_gym:chain_sum,max_terms=2,max_digits=1")
-    trained = [task.problem(seed) for seed in range(200)]
-    held = [task.held_out(seed) for seed in range(50)]
-    assert trained == [task.problem(seed) for seed in range(200)]
-    assert not {p.key for p in trained} & {p.key for p in held}  # 180 sums in all: the same ones come again and again
-    assert all(p.key == key_of(p.messages) for p in held)
-    assert len({p.key for p in held}) < len(held)
-    good = task.judge(trained[:20], [said(f"I add.\nAnswer: {p.answer}") for p in trained[:20]])
-    assert all(s.parts == {"correct": 1.0} for s in good)
-    assert not any(s.passed for s in task.judge(trained[:20], [said("Answer: 1000")] * 20))
-    with pytest.raises(UserError, match="has no task chain_sums; did you mean chain_sum"):
-        open_task("reasoning_gym:chain_sums")
-    with pytest.raises(UserError, match="terms=2; give option=value out of min_terms"):
-        open_task("reasoning_gym:chain_sum,terms=2")
-    with pytest.raises(UserError, match="max_terms must be >="):
-        open_task("reasoning_gym:chain_sum,min_terms=9")
-    for name in ("gsm_symbolic", "countdown", "letter_counting"):
-        other = open_task(f"reasoning_gym:{name}")
-        problem = other.held_out(0)
-        assert other.judge([problem], [said(problem.answer)])[0].passed
-
-
-@pytest.mark.slow
-def test_reasoning_gym_replies_that_hang_its_judge_are_wrong() -> None:
-    pytest.importorskip("reasoning_gym")
-    task: Any = open_task("reasoning_gym:countdown", limit=3.0)
-    problems = [task.problem(seed) for seed in range(3)]
-    numbers = [int(n) for n in str(problems[1].messages[0]["content"]).split(": ")[1].split(".")[0].split(", ")]
-    bomb = "**".join(map(str, sorted(numbers, reverse=True) + [9] * 3))
-    replies = [said(problems[0].answer), said(bomb), said(problems[2].answer)]
-    assert [s.passed for s in task.judge(problems, replies)] == [True, False, True]
-    assert math.isfinite(task.judge(problems[:1], replies[:1])[0].value)
