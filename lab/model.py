@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import mlx.core as mx
 import mlx.nn as nn
 
-from lab import cpu, device
+from lab import cpu, device, lookback
 from lab.errors import UserError
 
 
@@ -219,7 +219,8 @@ class Transformer(nn.Module):
         gpt.py), embeddings std 0.3. The output matrix is zero, or where it is the embedding, the last norm is small: the
         first logits are near zero and the first loss is ln(vocab). Embeddings begun near zero are soon all alike, because
         tokens of one role get one gradient, and then nothing in the prompt can be told apart and copied: from eight
-        examples the pocket model takes an unseen rule in .47 of cases begun at 0.3, in .17 begun at 0.1 (one run each)."""
+        examples the pocket model takes an unseen rule in .47 of cases begun at 0.3, in .17 begun at 0.1 (one run each).
+        Two heads begin as an induction head (lab/lookback.py)."""
         device.seed(seed)
         new = []
         for key, value in device.flat(self.parameters()):
@@ -232,6 +233,7 @@ class Transformer(nn.Module):
                 std = 0.3 if "embed" in key else value.shape[1] ** -0.5
                 new.append((key, mx.random.normal(value.shape, scale=std)))
         self.load_weights(new)
+        lookback.begin(self, seed)
         mx.eval(self.parameters())
 
 

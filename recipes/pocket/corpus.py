@@ -44,15 +44,15 @@ COUNTED = ("facts", "conflicts", "lists")
 # Digits and invented syllables cost a token for every one or two characters, prose one for three or four:
 # measured in tokens, sums, mappings and games are larger than they look here.
 CHARACTERS = {
-    "reading": 1_600_000,
+    "reading": 1_300_000,
     "stories": 800_000,
     "arithmetic": 900_000,
-    "problems": 1_200_000,
+    "problems": 1_500_000,
     "words": 450_000,
     "decimals": 200_000,
     "verses": 120_000,
     "mappings": 650_000,
-    "echoes": 600_000,
+    "echoes": 350_000,
     "jokes": 350_000,
     "games": 120_000,
     "conversations": 450_000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -17,12 +18,14 @@ MOST = 20
 
 @dataclass(frozen=True)
 class Problem:
-    """A word problem: text up to the question mark, worked steps, the answer, and its key in the split."""
+    """A word problem: text up to the question mark, worked steps, the answer, its key in the split, and `told`: its sentences
+    again, each with its steps behind it."""
 
     text: str
     steps: str
     answer: int
     key: str
+    told: str = ""
 
     @property
     def direct(self) -> str:
@@ -33,6 +36,11 @@ class Problem:
     def stepwise(self) -> str:
         """The prompt that wants the steps first."""
         return f"{self.text} Step by step:"
+
+    @property
+    def retold(self) -> str:
+        """The prompt that wants the problem told again, with its steps."""
+        return f"{self.text} Once more:"
 
     @property
     def worked(self) -> str:
@@ -151,7 +159,7 @@ def _attempt(r: Random, operations: int) -> Problem | None:
     names = {"a": a, "b": r.choice([n for n in GIRLS + BOYS if n != a]), "t": r.choice(schema.things.split())}
     value = r.randint(2, 50)
     sentences = [r.choice(schema.start).format(n=value, he="", **names)]
-    key, steps = str(value), []
+    key, steps, told = str(value), [], [sentences[0]]
     # "She" must have somebody to point at.
     named = a in sentences[0]
 
@@ -160,6 +168,7 @@ def _attempt(r: Random, operations: int) -> Problem | None:
         return compute(x, operator, y)
 
     for move in _moves(r, operations):
+        before = len(steps)
         he = ("She" if girl else "He") if named else a
         n, m = r.randint(2, MOST), 0
         if move == "group":
@@ -182,10 +191,16 @@ def _attempt(r: Random, operations: int) -> Problem | None:
             he = he.lower()
         sentences.append(template.format(n=n, m=m, he=he, **names))
         named = named or a in sentences[-1]
+        told.append(f"{sentences[-1][:-1]}: {_written(steps[before:])}.")
     if max(compute(*step) for step in steps) > 99 or not all(trained(*step) for step in steps):
         return None
-    worked = " ".join(f"{x} {operator} {y} = {compute(x, operator, y)}." for x, operator, y in steps)
-    return Problem(" ".join([*sentences, schema.ask.format(**names)]), worked, value, key)
+    return Problem(
+        " ".join([*sentences, schema.ask.format(**names)]), f"{_written(steps, '. ')}.", value, key, " ".join(told)
+    )
+
+
+def _written(steps: Sequence[tuple[int, str, int]], separator: str = ", ") -> str:
+    return separator.join(f"{x} {operator} {y} = {compute(x, operator, y)}" for x, operator, y in steps)
 
 
 def problem(seed: int, operations: int = 3, split: Split = "test") -> Problem:
@@ -199,9 +214,12 @@ def problem(seed: int, operations: int = 3, split: Split = "test") -> Problem:
 
 
 def problem_document(seed: int) -> Document:
-    """One problem, with the bare answer or step by step."""
+    """One problem: with the bare answer, with bare steps, or told again with its steps."""
     r = generator("problems", seed)
     made = problem(seed, r.choices((1, 2, 3, 4, 5), (10, 30, 30, 20, 10))[0], "train")
-    if r.random() < 0.5:
+    u = r.random()
+    if u < 0.3:
         return Document(f"{made.direct} {made.answer}.", "problems", whole=True)
-    return Document(f"{made.stepwise} {made.worked}", "problems", whole=True)
+    if u < 0.6:
+        return Document(f"{made.stepwise} {made.worked}", "problems", whole=True)
+    return Document(f"{made.retold} {made.told} Answer: {made.answer}.", "problems", whole=True)
