@@ -23,6 +23,12 @@ RECIPES = {
     "search": ("recipes.search", "teach a model to look up what it does not know"),
     "code": ("recipes.code", "teach a model to compute with Python: letters, sums, decimals"),
     "think": ("recipes.think", "tokens to think: the same model answers at once, step by step, too late, or by code"),
+    "demonstrate": (
+        "recipes.demonstrate",
+        "show a model problems solved in several styles, before it learns by itself",
+    ),
+    "grpo": ("recipes.grpo", "reinforcement learning on what can be verified: groups of replies, the right ones win"),
+    "rejection": ("recipes.rejection", "keep the right replies, retrain on them, repeat"),
     "selfplay": ("recipes.selfplay", "tic-tac-toe: imitate a teacher, then play against yourself until you are better"),
     "probes": ("recipes.probes", "see what a base model is: recital, few-shot, calibration, and four more probes"),
 }

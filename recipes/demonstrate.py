@@ -1,0 +1,77 @@
+"""Demonstrations before reinforcement learning: a model sees word problems solved in several styles, few of them with
+thoughts. Which of the styles suits the model is not said; finding that out is what `lab grpo` is for.
+
+The styles: direct (the answer alone), steps (a thought of bare calculations), prose (the same in words). A small share of
+countdowns is tried, checked and tried again. The rest are lessons of before, so that nothing is forgotten.
+
+Examples:
+  lab demonstrate                                  pocket-code sees .1 steps, .1 prose, .8 direct
+  lab demonstrate --shares 0.8 0.2 0 --name few    other shares of direct, steps, prose
+  lab grpo --model demonstrate-1                   then let it find out
+"""
+
+from dataclasses import dataclass
+
+from lab import talks
+from lab.chat import Message
+from lab.errors import UserError
+from lab.run import Run
+from recipes import lessons, search, tuning
+from recipes.lessons import exam, letters, lookup, solve, talk
+from recipes.tasks import POCKET
+from recipes.tuning import CHARTS, Tuning
+
+__all__ = ["CHARTS", "Config", "check", "run"]
+ITERS = 400
+SOLVING, COUNTDOWN, COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.55, 0.05, 0.12, 0.08, 0.08, 0.12  # shares of the lessons
+RETRIES = 0.3  # of the countdowns that try something wrong first
+PROMPTS = (
+    "Tom has 12 apples. He buys 5 more. He eats 3. How many apples does Tom have now?",
+    "Make 14 out of 2, 3 and 4, each used once.",
+)
+
+
+@dataclass(frozen=True)
+class Config(Tuning):
+    model: str = "pocket-code"
+    """What sees the demonstrations: a run, a folder, a hub id or a GGUF file."""
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Of direct, steps and prose among the demonstrations."""
+    labels: str | None = None
+    """A knowledge.jsonl of lab interrogate: what it calls known is still answered straight (that of --model)."""
+
+
+def check(config: Config) -> None:
+    """Refuse bad flags before anything is written."""
+    tuning.check(config)
+    if min(config.shares) < 0 or abs(sum(config.shares) - 1) > 1e-6:
+        raise UserError(f"--shares {' '.join(map(str, config.shares))}: three shares that add up to 1")
+
+
+def run(config: Config, record: Run) -> None:
+    """Demonstrations in their shares, among lessons of before; then how the model solves what it has not seen."""
+    model = tuning.open_model(config, tools=True)
+    known = search.straight(config.labels, model, needed=False)
+    mixed: list[tuple[float, lessons.Lesson]] = [
+        (SOLVING, lambda r: solve.lesson(r, config.shares)),
+        (COUNTDOWN, lambda r: solve.countdown_lesson(r, RETRIES)),
+        (COMPUTING / 2, lambda r: letters.counted(r, "code")),
+        (COMPUTING / 2, letters.computed),
+    ]
+    if known:  # else it never learnt to search either
+        mixed += [(SEARCHING, lookup.lesson), (STRAIGHT, lambda r: r.choice(known))]
+    mixed += [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
+    school = talks.endless(
+        f"demonstrate {config.shares} {len(known)}", lessons.mixed("demonstrate", mixed), model.tokenizer,
+        tuning.longest(config, model),
+    )  # fmt: skip
+    prompts = [[Message(role="user", content=said)] for said in PROMPTS]
+    tuning.tune(
+        config,
+        record,
+        model,
+        school,
+        config.iters or ITERS,
+        prompts,
+        exam=lambda: exam.solving(model, record, POCKET["problems"]),
+    )

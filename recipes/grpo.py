@@ -1,0 +1,243 @@
+"""Reinforcement learning on what can be verified: sample a group of replies to each problem, reward the right ones, and make
+every reply as much likelier as it is better than its group (GRPO: Shao et al. 2024, arXiv:2402.03300; without the division
+by the spread and with one divisor for all tokens of a step: Dr. GRPO, Liu et al. 2025, arXiv:2503.20783, and DAPO, Yu et al.
+2025, arXiv:2503.14476). No reference model and no KL, unless --kl asks for them.
+
+Examples:
+  lab grpo --model demonstrate-1                             word problems: the model finds out that thinking pays
+  lab grpo --task counting --model pocket-sft                another task of the pocket world
+  lab grpo --task gsm8k.jsonl --model smollm2.gguf --iters 30        your rows {"prompt", "answer"}, LoRA
+  lab grpo --task my_reward.py --data prompts.jsonl          reward(prompts, completions, answers) -> list of numbers
+  lab grpo --task reasoning_gym:chain_sum --model NAME       a task of that library
+  lab eval --task problems --model demonstrate-1 --model grpo-1      before and after
+"""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lab import calls, device, lora, weights
+from lab.advantage import ADVANTAGES
+from lab.calls import Toolbox
+from lab.errors import UserError
+from lab.kl import Penalty
+from lab.learn import Diverged, Learner, Schedule, memory_stats
+from lab.loss import Clip, logprobs, policy_gradient
+from lab.rollout import Episode
+from lab.run import Run
+from lab.runs import read_json, read_lines
+from lab.samples import bucketed
+from lab.task import Task
+from lab.weights import Model, save_config
+from recipes import reinforce, tasks, tuning
+from recipes.reinforce import Asking
+
+CHARTS: tuple[dict[str, Any], ...] = (
+    {"title": "right: in training, and held out", "keys": ["pass", "held_pass"]},
+    {"title": "reward", "keys": ["reward", "held_reward"]},
+    {"title": "tokens of a reply", "keys": ["length", "held_length"]},
+    {"title": "entropy, nats a token", "keys": ["entropy"]},
+    {"title": "how it solves: shares", "keys": ["style direct", "style steps", "style prose", "thinks", "retries"]},
+    {"title": "groups that teach nothing", "keys": ["all_right", "all_wrong"]},
+    {"title": "truncated, calls", "keys": ["truncated", "calls"]},
+    {"title": "KL from the reference, nats a reply", "keys": ["kl"]},
+    {"title": "gradient norm", "keys": ["grad_norm"]},
+    {"title": "tokens a second", "keys": ["tok_s"]},
+    {"title": "memory, GB", "keys": ["mem_active", "mem_peak", "mem_cache", "mem_process", "mem_swap"]},
+)
+ITERS, PATIENCE = 60, 5  # steps; steps without any group that teaches, before it is said
+
+
+@dataclass(frozen=True)
+class Config(Asking):
+    advantage: Literal["centred", "standardised", "leave_one_out", "right_only"] = "centred"
+    """What a reply is compared with (lab/advantage.py)."""
+    inner_steps: int = 1
+    """Updates on the same replies; more than one clips the ratio to the policy that wrote them."""
+    clip_low: float = 0.2
+    """How far the ratio may fall below 1 before it stops counting (with --inner-steps)."""
+    clip_high: float = 0.28
+    """How far it may rise above."""
+    truncate: float | None = None
+    """Instead of clipping: the ratio as a weight, at most this (2 is usual for samplers in bf16)."""
+    kl: float = 0.0
+    """Price of a nat of divergence from the model it began as, taken from the reward."""
+    kl_target: float | None = None
+    """With --kl: move the price so that the divergence stays here."""
+    optimizer: Literal["muon", "adamw"] | None = None
+    """AdamW by default."""
+    learning_rate: float | None = None
+    """Peak rate (full 3e-4, lora 1e-4)."""
+    decay: float = 0.0
+    """Share of the steps over which the rate falls to 2 %."""
+    warmup: int = 2
+    """Steps of linear warm-up."""
+
+
+def check(config: Config) -> None:
+    """Refuse bad flags before anything is written."""
+    reinforce.check(config)
+    if config.group_size < 2:
+        raise UserError("--group-size 1: a reply is compared with others to the same problem; give 2 or more")
+    if config.inner_steps < 1:
+        raise UserError(f"--inner-steps {config.inner_steps}: must be at least 1")
+    if not (0 < config.clip_low < 1 and config.clip_high > 0 and config.kl >= 0):
+        raise UserError("--clip-low must lie between 0 and 1, --clip-high above 0, --kl at 0 or above")
+    if config.kl_target is not None and not (config.kl > 0 and config.kl_target > 0):
+        raise UserError("--kl-target: a divergence above 0, and --kl the price to begin with")
+    if config.truncate is not None and config.truncate < 1:
+        raise UserError(f"--truncate {config.truncate}: a largest ratio of 1 or more")
+
+
+def run(config: Config, record: Run) -> None:
+    """Problems -> groups of replies -> rewards -> advantages -> one step of the policy gradient."""
+    model = reinforce.opened(config)
+    with tasks.opened(config.task, config.data) as task, reinforce.toolbox(config, model) as tools:
+        learn(config, record, model, task, tools)
+
+
+def learn(
+    config: Config, record: Run, model: Model, task: Task, tools: Toolbox | None = None,
+    more: Callable[[int], dict[str, float]] = lambda step: {},
+) -> None:  # fmt: skip
+    """The loop, for any task; `more(step)` measures what else is looked at, every `steps_per_eval` steps."""
+    network, tokenizer = model.network, model.tokenizer
+    pad, banned = tokenizer.pad or 0, calls.banned(tokenizer, tools)
+    full, iters = tuning.in_full(config, model), config.iters or ITERS
+    tokenizer.save(record.folder)
+    reference = Reference(config, model, full) if config.kl else None
+    if full:
+        save_config(record.folder, network, tokenizer)
+        tuning.freeze(config, model)
+    else:
+        kept = tuning.adapt(config, model) | {"model": tuning.base_of(config.model)}
+        weights.write_json(record.folder / "adapter_config.json", kept)
+    schedule = Schedule(config.learning_rate or (3e-4 if full else 1e-4), iters, config.warmup, config.decay)
+    pupil = Pupil(Learner(network, schedule, config.optimizer or "adamw"), Penalty(config.kl, config.kl_target))
+    loss = policy_gradient(config.temp, clip_of(config), banned)
+    record.say(
+        f"task    {task.name}, {config.batch_size or reinforce.PROMPTS} problems a step, {config.group_size} replies each\n"
+        f"model   {model.name}, {tuning.parameters(model):,} parameters ({'all' if full else 'lora'})\n"
+        f"device  {device.name()}"
+    )
+    record.save_every, record.keep = config.save_every, config.keep
+    record.attach(pupil)
+    if record.saved_step < 0:
+        record.log(0, **reinforce.examined(config, record, model, task, tools, 0), **more(0))
+    dull = 0
+    for step in record.steps(iters):
+        problems = reinforce.asked(config, task, step)
+        groups = reinforce.replies(config, model, task, problems, config.group_size, f"{step}", tools)
+        ones = [one for group in groups for one in group]
+        if reference:
+            reference(ones, pad, banned)
+        for group in groups:
+            rewards = [reward(one, pupil.penalty.price) for one in group]
+            for one, advantage in zip(group, ADVANTAGES[config.advantage](rewards), strict=True):
+                one.advantage = advantage
+        samples, drawn = [one.sample.weighted(one.advantage) for one in ones], sum(one.drawn for one in ones)
+        clock = time.perf_counter()
+        for _ in range(config.inner_steps):
+            try:
+                stats = pupil.learner.step(step, bucketed(samples, pad), loss, per=drawn)
+            except Diverged as error:
+                raise Diverged(
+                    f"{error}; {record.name} keeps its last good checkpoint, step {record.saved_step}"
+                ) from error
+        told = (
+            reinforce.figures(groups)
+            | asdict(stats)
+            | {"tok_s": round(drawn / (time.perf_counter() - clock)), "sampled": drawn}
+        )
+        pupil.penalty.update(told.get("kl", 0.0), len(ones))
+        reinforce.keep(record, model, step, groups)
+        dull = dull + 1 if not any(one.advantage for one in ones) else 0
+        if dull == step == PATIENCE:
+            record.say(nothing(config, told))
+        look = step % config.steps_per_eval == 0 or step == iters
+        seen = reinforce.examined(config, record, model, task, tools, step) | more(step) if look else {}
+        record.log(step, **told, **memory_stats(), **seen)
+    conclude(record, iters)
+
+
+def conclude(record: Run, iters: int) -> None:
+    """Before and after, on what was held out."""
+    if record.stopped:
+        again = f"lab {record.recipe} --name {record.name} --resume"
+        record.say(f"Stopped at step {record.step} of {iters}, saved. Go on: {again}")
+        return
+    rows = [row for row in read_lines(record.folder / "metrics.jsonl") if "held_pass" in row]
+    first, last = rows[0], rows[-1]
+    record.headline = f"right {first['held_pass']:.2f} -> {last['held_pass']:.2f}"
+    record.say(
+        f"held out: right {first['held_pass']:.2f} -> {last['held_pass']:.2f}, "
+        f"tokens of a reply {first['held_length']:.1f} -> {last['held_length']:.1f}\n"
+        f"CPU time of this process {time.process_time() / 60:.1f} min; talk to it: lab chat --model {record.name}"
+    )
+    sampled = sum(row.get("sampled", 0) for row in read_lines(record.folder / "metrics.jsonl"))
+    record.event("report", **{k: v for k, v in last.items() if k.startswith("held_")}, sampled=sampled,
+                 cpu_s=round(time.process_time(), 1))  # fmt: skip
+
+
+def reward(one: Episode, price: float) -> float | None:
+    """What a reply earns: its score less the price of its divergence; None where it could not be judged."""
+    value = one.score.value
+    return value if value is None or one.reference is None else value - price * one.kl()
+
+
+def clip_of(config: Config) -> Clip | None:
+    """No ratio on fresh samples in fp32; else clipped or truncated."""
+    if config.inner_steps == 1 and config.truncate is None:
+        return None
+    return Clip(config.clip_low, config.clip_high, config.truncate)
+
+
+class Reference:
+    """log p under the model that the run began as: adapters switched off, or a second copy of all weights."""
+
+    def __init__(self, config: Config, model: Model, full: bool):
+        self.model, self.temp = model, config.temp
+        self.network = tuning.open_model(config).network if full else None
+
+    def __call__(self, ones: Sequence[Episode], pad: int, banned: Collection[int]) -> None:
+        """Put them into the episodes."""
+        samples = [one.sample for one in ones]
+        if self.network is not None:
+            found = logprobs(self.network, samples, pad, self.temp, banned)
+        else:
+            with lora.off(self.model.network):
+                found = logprobs(self.model.network, samples, pad, self.temp, banned)
+        for one, said in zip(ones, found, strict=True):
+            one.reference = said
+
+
+@dataclass
+class Pupil:
+    """What checkpoints hold: the learner, and where the price of divergence stands."""
+
+    learner: Learner
+    penalty: Penalty
+
+    def save(self, folder: Path) -> None:
+        """Beside the weights: penalty.json."""
+        self.learner.save(folder)
+        weights.write_json(folder / "penalty.json", {"price": self.penalty.price})
+
+    def load(self, folder: Path) -> None:
+        """Continue from what `save` wrote."""
+        self.learner.load(folder)
+        self.penalty.price = float(read_json(folder / "penalty.json").get("price", self.penalty.price))
+
+
+def nothing(config: Config, told: dict[str, float]) -> str:
+    """What to do where no group taught anything in the first steps."""
+    if told["unscored"] == 1:
+        return f"no reply of the first {PATIENCE} steps could be judged; look at the task's reward"
+    if told["pass"] > 0.5:
+        return f"every reply of the first {PATIENCE} steps was right: there is nothing to learn; take a harder --task"
+    return (
+        f"all rewards of the first {PATIENCE} steps are equal within their groups, so nothing is learnt yet: none is right. "
+        "Begin above 1 right in 20: an easier --task, demonstrations first (lab demonstrate, lab sft), or a larger --group-size"
+    )

@@ -1,0 +1,96 @@
+"""Word problems solved in different styles: at once, in bare steps, in prose; and small countdowns tried, checked and tried
+again. How a reply solved it is read off the reply."""
+
+import re
+from collections.abc import Sequence
+from random import Random
+
+from lab.chat import Message, Part, parts
+from recipes.lessons import ask, text
+from recipes.pocket.arithmetic import compute
+from recipes.pocket.problems import Problem, problem
+
+STYLES = ("direct", "steps", "prose")
+RETRY = "No."  # what a thought says of an attempt that failed
+OPERATIONS = ((1, 2, 3, 4, 5), (15, 30, 25, 20, 10))  # how many a problem has, with weights
+
+
+def drawn(r: Random, held_out: bool = False) -> Problem:
+    """A problem of one to five operations."""
+    return problem(r.randrange(1 << 60), r.choices(*OPERATIONS)[0], "test" if held_out else "train")
+
+
+def solved(made: Problem, style: str) -> str | list[Part]:
+    """A reply that solves it in this style: the answer alone, or a thought and the answer."""
+    answer = f"{made.answer}."
+    if style == "direct":
+        return answer
+    thought = made.steps if style == "steps" else prose(made)
+    return [{"type": "think", "text": thought}, text(answer)]
+
+
+def prose(made: Problem) -> str:
+    """The steps in words: where one stands, what happens, where that leads."""
+    said = []
+    for x, sign, y, value in _steps(made):
+        words = {"+": f"{y} more than {x}", "-": f"{y} less than {x}", "*": f"{x} times {y}"}[sign]
+        said.append(f"Then it is {words}, so {value}.")
+    return " ".join(said)
+
+
+def _steps(made: Problem) -> list[tuple[int, str, int, int]]:
+    found = re.findall(r"(\d+) ([-+*]) (\d+) = (\d+)\.", made.steps)
+    return [(int(x), sign, int(y), int(value)) for x, sign, y, value in found]
+
+
+def lesson(r: Random, shares: Sequence[float]) -> list[Message]:
+    """A problem in one of the STYLES, drawn by its share."""
+    style = r.choices(STYLES, shares)[0]
+    made = drawn(r)
+    return ask(made.text, solved(made, style))
+
+
+def style(reply: Message) -> str:
+    """direct where there is no thought; else steps where it calculates in signs, prose where it does not."""
+    thought = " ".join(part["text"] for part in parts(reply) if part["type"] == "think")
+    if not thought.strip():
+        return "direct"
+    return "steps" if "=" in thought else "prose"
+
+
+def tries(reply: Message) -> int:
+    """How many attempts a thought takes back."""
+    return sum(part["text"].count(RETRY) for part in parts(reply) if part["type"] == "think")
+
+
+# -- countdown ---------------------------------------------------------------------------------------------------------
+
+
+def countdown(r: Random) -> tuple[list[int], int, str]:
+    """(numbers, target, a solution): three numbers of 2 to 9, the target of two operations on them."""
+    while True:
+        a, b, c = (r.randint(2, 9) for _ in range(3))
+        one, two = r.choice("+-*"), r.choice("+-")
+        first = compute(a, one, b)
+        target = compute(first, two, c)
+        if first > 0 and 1 < target < 60:
+            return r.sample([a, b, c], 3), target, f"{a} {one} {b} {two} {c}"
+
+
+def countdown_asked(numbers: Sequence[int], target: int) -> str:
+    """The question."""
+    return f"Make {target} out of {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}, each used once."
+
+
+def countdown_lesson(r: Random, retries: float) -> list[Message]:
+    """A countdown with its attempts in a thought; a share of the replies tries something wrong first, checks, and goes on."""
+    numbers, target, found = countdown(r)
+    tried: list[str] = []
+    while r.random() < retries and len(tried) < 3:
+        a, b, c = r.sample(numbers, 3)
+        one, two = r.choice("+-*"), r.choice("+-")
+        value = compute(compute(a, one, b), two, c)
+        if value != target and value > 0:
+            tried.append(f"{a} {one} {b} {two} {c} = {value}. {RETRY}")
+    tried.append(f"{found} = {target}. Yes.")
+    return ask(countdown_asked(numbers, target), [{"type": "think", "text": " ".join(tried)}, text(f"{found}.")])

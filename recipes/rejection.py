@@ -1,0 +1,160 @@
+"""Keep the right ones, retrain, repeat: sample replies to each problem, keep those that are right, and imitate them (rejection
+sampling as in Llama 2, Touvron et al. 2023, arXiv:2307.09288, section 3.2; expert iteration, Anthony et al. 2017,
+arXiv:1705.08439). The same loss as `lab sft`: its demonstrations are the model's own.
+
+Of a problem's right replies at most --most are kept, each once, the shortest first or at random.
+
+Examples:
+  lab rejection --model demonstrate-1                    word problems, in rounds
+  lab rejection --choose shortest --most 1               the shortest right reply alone
+  lab rejection --task gsm8k.jsonl --model smollm2.gguf  your rows {"prompt", "answer"}, LoRA
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from random import Random
+from typing import Any, Literal
+
+import numpy as np
+
+from lab import device, episodes, weights
+from lab.errors import UserError
+from lab.learn import Learner, Schedule, memory_stats
+from lab.loss import nll
+from lab.rollout import Episode
+from lab.run import Run
+from lab.samples import Sample, bucketed
+from lab.task import Task
+from lab.weights import Model, save_config
+from recipes import grpo, reinforce, tasks, tuning
+from recipes.reinforce import Asking
+
+CHARTS = grpo.CHARTS
+STEPS = 10  # on the replies of one round
+ITERS = 60
+
+
+@dataclass(frozen=True)
+class Config(Asking):
+    batch_size: int | None = None
+    """Problems a round (160): as many as 10 steps of lab grpo ask."""
+    steps_per_round: int = STEPS
+    """Steps of training between two rounds of sampling."""
+    rows: int = 64
+    """Kept replies a step."""
+    most: int = 4
+    """Right replies kept of one problem."""
+    choose: Literal["random", "shortest"] = "random"
+    """Which of them."""
+    optimizer: Literal["muon", "adamw"] | None = None
+    """AdamW by default."""
+    learning_rate: float | None = None
+    """Peak rate (full 3e-4, lora 1e-4)."""
+    decay: float = 0.0
+    """Share of the steps over which the rate falls to 2 %."""
+    warmup: int = 2
+    """Steps of linear warm-up."""
+
+
+def check(config: Config) -> None:
+    """Refuse bad flags before anything is written."""
+    reinforce.check(config)
+    for field in ("steps_per_round", "rows", "most"):
+        if getattr(config, field) < 1:
+            raise UserError(f"--{field.replace('_', '-')} {getattr(config, field)}: must be at least 1")
+
+
+def run(config: Config, record: Run) -> None:
+    """Rounds of sampling and keeping, each followed by steps on what was kept."""
+    with tasks.opened(config.task, config.data) as task:
+        rounds(config, record, reinforce.opened(config), task)
+
+
+def rounds(config: Config, record: Run, model: Model, task: Task) -> None:
+    """The loop: the first step of a round samples."""
+    network, pad = model.network, model.tokenizer.pad or 0
+    full, iters, each = tuning.in_full(config, model), config.iters or ITERS, config.steps_per_round
+    model.tokenizer.save(record.folder)
+    if full:
+        save_config(record.folder, network, model.tokenizer)
+    else:
+        kept = tuning.adapt(config, model) | {"model": tuning.base_of(config.model)}
+        weights.write_json(record.folder / "adapter_config.json", kept)
+    schedule = Schedule(config.learning_rate or (3e-4 if full else 1e-4), iters, config.warmup, config.decay)
+    learner = Learner(network, schedule, config.optimizer or "adamw")
+    record.say(
+        f"task    {task.name}, {problems_of(config)} problems a round, {config.group_size} replies each\n"
+        f"model   {model.name}, {tuning.parameters(model):,} parameters ({'all' if full else 'lora'})\n"
+        f"device  {device.name()}"
+    )
+    record.save_every, record.keep = config.save_every, config.keep
+    record.attach(learner)
+    with reinforce.toolbox(config, model) as tools:
+        if record.saved_step < 0:
+            record.log(0, **reinforce.examined(config, record, model, task, tools, 0))
+        pool: list[Sample] = []
+        for step in record.steps(iters):
+            first, told = step - (step - 1) % each, dict[str, Any]()
+            if step == first:
+                record.note = f"round {1 + step // each}: sampling"
+                asked = [task.problem(at) for at in stretch(config, 1 + (step - 1) // each)]
+                groups = reinforce.replies(config, model, task, asked, config.group_size, f"{step}", tools)
+                pool = choose(config, groups, Random(f"{config.seed}:{step}"))
+                reinforce.keep(record, model, step, groups)
+                told = reinforce.figures(groups) | {"kept": len(pool)}
+                told["sampled"] = sum(one.drawn for group in groups for one in group)
+                record.note = ""
+            elif not pool:  # resumed within a round
+                pool = read_back(record, first)
+            if not pool:
+                raise UserError(
+                    f"{record.name}: no reply of this round is right, so there is nothing to keep; take an easier --task"
+                )
+            clock = time.perf_counter()
+            some = Random(f"{config.seed}:rows:{step}").choices(pool, k=min(config.rows, len(pool)))
+            stats = learner.step(step, bucketed(some, pad), nll)
+            told |= asdict(stats) | {"tok_s": round(stats.tokens / (time.perf_counter() - clock))}
+            look = step % config.steps_per_eval == 0 or step == iters
+            seen = reinforce.examined(config, record, model, task, tools, step) if look else {}
+            record.log(step, **told, **memory_stats(), **seen)
+    grpo.conclude(record, iters)
+
+
+def problems_of(config: Config) -> int:
+    """Problems a round."""
+    return config.batch_size or 160
+
+
+def stretch(config: Config, number: int) -> range:
+    """The seeds of a round's problems."""
+    at = config.seed * 10_000_019 + (number - 1) * problems_of(config)
+    return range(at, at + problems_of(config))
+
+
+def choose(config: Config, groups: Sequence[Sequence[Episode]], r: Random) -> list[Sample]:
+    """Of each group its right replies, no text twice, at most `most`. They get advantage 1, the others 0."""
+    kept: list[Sample] = []
+    for group in groups:
+        for one in group:
+            one.advantage = 0.0
+        right = {tuple(one.sample.ids.tolist()): one for one in group if one.score.passed}
+        found = list(right.values())
+        r.shuffle(found)
+        if config.choose == "shortest":
+            found.sort(key=lambda one: one.drawn)
+        for one in found[: config.most]:
+            one.advantage = 1.0
+            kept.append(Sample(one.sample.ids, one.sample.weight))
+    return kept
+
+
+def read_back(record: Run, first: int) -> list[Sample]:
+    """What was kept of the round that began with step `first`."""
+    kept = []
+    for row in episodes.read(record.folder, first):
+        if row["advantage"]:
+            prompt, ids = row["prompt_ids"], row["ids"]
+            weight = np.array([0] * len(prompt) + row["drawn"], np.float32)
+            kept.append(Sample(np.array(prompt + ids, np.int32), weight))
+    return kept

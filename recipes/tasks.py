@@ -1,0 +1,94 @@
+"""The tasks of the pocket world, by bare names, beside those that lab opens from files and libraries."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+
+from lab.chat import Message, parts, plain
+from lab.task import Problem, Score, Task, asked
+from recipes.lessons import letters, solve
+from recipes.pocket.seeds import generator
+
+Made = tuple[str, str]  # question, answer
+
+
+@dataclass(frozen=True)
+class Pocket:
+    """Questions with one right number: `made(random, held_out)` gives one; what is held out is so by its own key."""
+
+    name: str
+    made: Callable[[Random, bool], Made]
+    longest: int = 96  # tokens of a reply
+
+    def problem(self, seed: int) -> Problem:
+        """A problem to train on."""
+        return self._problem(seed, False)
+
+    def held_out(self, seed: int) -> Problem:
+        """One that no training asks."""
+        return self._problem(seed, True)
+
+    def _problem(self, seed: int, held_out: bool) -> Problem:
+        question, answer = self.made(generator(f"task {self.name} {held_out}", seed), held_out)
+        return Problem(question, asked(question), answer)
+
+    def judge(self, problems: Sequence[Problem], replies: Sequence[Message]) -> list[Score]:
+        """1 for the right number as the last word of the reply's own text; the style of a reply as a note."""
+        return [self._score(one, reply) for one, reply in zip(problems, replies, strict=True)]
+
+    def _score(self, one: Problem, reply: Message) -> Score:
+        said = letters.final(plain(reply))
+        style = solve.style(reply)
+        notes = {f"style {name}": float(style == name) for name in solve.STYLES}
+        notes["thinks"] = float(style != "direct")
+        notes["retries"] = float(solve.tries(reply))
+        notes["calls"] = float(sum(part["type"] == "call" for part in parts(reply)))
+        return Score({"correct": float(said == one.answer)}, notes)
+
+
+def _problem(r: Random, held_out: bool) -> Made:
+    made = solve.drawn(r, held_out)
+    return made.text, str(made.answer)
+
+
+def _longer(r: Random, held_out: bool) -> Made:
+    """Six and seven operations, more than any demonstration has."""
+    from recipes.pocket.problems import problem
+
+    made = problem(r.randrange(1 << 60), r.choice((6, 7)), "test" if held_out else "train")
+    return made.text, str(made.answer)
+
+
+def _counting(r: Random, held_out: bool) -> Made:
+    asked, word, letter = letters.counting(r, "test" if held_out else "train")
+    return asked, str(word.count(letter))
+
+
+POCKET: dict[str, Pocket] = {
+    one.name: one
+    for one in (
+        Pocket("problems", _problem),
+        Pocket("longer", _longer, 128),
+        Pocket("counting", _counting),
+    )
+}
+
+
+def load_task(name: str, data: str | None = None) -> Task:
+    """A pocket task by its name, else what lab opens; UserError, with what there is, where it is neither."""
+    if name in POCKET and not data:
+        return POCKET[name]
+    from lab.task_files import open_task
+
+    return open_task(name, data, also=tuple(POCKET))
+
+
+@contextmanager
+def opened(name: str, data: str | None = None) -> Iterator[Task]:
+    """`load_task`, whose own process (of a python file, of a library) ends with the block."""
+    task = load_task(name, data)
+    try:
+        yield task
+    finally:
+        getattr(task, "close", lambda: None)()
