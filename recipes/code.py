@@ -32,7 +32,7 @@ from recipes.lessons import exam, letters, lookup, talk
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
-ITERS = 800
+ITERS = 600
 COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.65, 0.12, 0.08, 0.15  # shares of the lessons
 PROMPTS = ("How many times does the letter r occur in strawberry?", "Which number is larger, 9.11 or 9.9?",
            "What is 4821 minus 377?", "What is the capital of France?")  # fmt: skip

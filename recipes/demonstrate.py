@@ -1,8 +1,9 @@
 """Demonstrations before reinforcement learning: a model sees word problems solved in several styles, few of them with
 thoughts. Which of the styles suits the model is not said; finding that out is what `lab grpo` is for.
 
-The styles: direct (the answer alone), steps (a thought of bare calculations), prose (the same in words). A small share of
-countdowns is tried, checked and tried again. The rest are lessons of before, so that nothing is forgotten.
+The styles: direct (the answer alone), steps (a thought of bare calculations), prose (the problem told again, each sentence
+with its step). A small share of countdowns is tried, checked and tried again. The rest are lessons of before, so that nothing
+is forgotten.
 
 Examples:
   lab demonstrate                                  pocket-code sees .1 steps, .1 prose, .8 direct

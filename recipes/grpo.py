@@ -6,6 +6,7 @@ by the spread and with one divisor for all tokens of a step: Dr. GRPO, Liu et al
 Examples:
   lab grpo --model demonstrate-1                             word problems: the model finds out that thinking pays
   lab grpo --task counting --model pocket-sft                another task of the pocket world
+  lab index pocket --strangers 300 --out facts.db && lab grpo --task facts --search facts.db --call-price 0.1 --model search-1
   lab grpo --task gsm8k.jsonl --model smollm2.gguf --iters 30        your rows {"prompt", "answer"}, LoRA
   lab grpo --task my_reward.py --data prompts.jsonl          reward(prompts, completions, answers) -> list of numbers
   lab grpo --task reasoning_gym:chain_sum --model NAME       a task of that library
@@ -14,7 +15,7 @@ Examples:
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from lab.rollout import Episode
 from lab.run import Run
 from lab.runs import read_json, read_lines
 from lab.samples import bucketed
-from lab.task import Task
+from lab.task import Score, Task
 from lab.weights import Model, save_config
 from recipes import reinforce, tasks, tuning
 from recipes.reinforce import Asking
@@ -41,7 +42,8 @@ CHARTS: tuple[dict[str, Any], ...] = (
     {"title": "entropy, nats a token", "keys": ["entropy"]},
     {"title": "how it solves: shares", "keys": ["style direct", "style steps", "style prose", "thinks", "retries"]},
     {"title": "groups that teach nothing", "keys": ["all_right", "all_wrong"]},
-    {"title": "truncated, calls", "keys": ["truncated", "calls"]},
+    {"title": "calls: of known names, of never-told ones", "keys": ["held_called known", "held_called never", "calls"]},
+    {"title": "truncated", "keys": ["truncated"]},
     {"title": "KL from the reference, nats a reply", "keys": ["kl"]},
     {"title": "gradient norm", "keys": ["grad_norm"]},
     {"title": "tokens a second", "keys": ["tok_s"]},
@@ -54,6 +56,8 @@ ITERS, PATIENCE = 60, 5  # steps; steps without any group that teaches, before i
 class Config(Asking):
     advantage: Literal["centred", "standardised", "leave_one_out", "right_only"] = "centred"
     """What a reply is compared with (lab/advantage.py)."""
+    call_price: float = 0.0
+    """What a call of a tool costs, taken from the reward: right without one is better than right with one."""
     inner_steps: int = 1
     """Updates on the same replies; more than one clips the ratio to the policy that wrote them."""
     clip_low: float = 0.2
@@ -83,6 +87,8 @@ def check(config: Config) -> None:
         raise UserError("--group-size 1: a reply is compared with others to the same problem; give 2 or more")
     if config.inner_steps < 1:
         raise UserError(f"--inner-steps {config.inner_steps}: must be at least 1")
+    if config.call_price < 0:
+        raise UserError(f"--call-price {config.call_price}: must be 0 or above")
     if not (0 < config.clip_low < 1 and config.clip_high > 0 and config.kl >= 0):
         raise UserError("--clip-low must lie between 0 and 1, --clip-high above 0, --kl at 0 or above")
     if config.kl_target is not None and not (config.kl > 0 and config.kl_target > 0):
@@ -131,6 +137,8 @@ def learn(
         problems = reinforce.asked(config, task, step)
         groups = reinforce.replies(config, model, task, problems, config.group_size, f"{step}", tools)
         ones = [one for group in groups for one in group]
+        for one in ones:
+            one.score = priced(one, config.call_price)
         if reference:
             reference(ones, pad, banned)
         for group in groups:
@@ -179,6 +187,13 @@ def conclude(record: Run, iters: int) -> None:
     sampled = sum(row.get("sampled", 0) for row in read_lines(record.folder / "metrics.jsonl"))
     record.event("report", **{k: v for k, v in last.items() if k.startswith("held_")}, sampled=sampled,
                  cpu_s=round(time.process_time(), 1))  # fmt: skip
+
+
+def priced(one: Episode, price: float) -> Score:
+    """A reply's score less what its calls cost."""
+    if not price or one.score.parts is None:
+        return one.score
+    return replace(one.score, parts={**one.score.parts, "calls": -price * one.calls})
 
 
 def reward(one: Episode, price: float) -> float | None:

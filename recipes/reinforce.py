@@ -37,7 +37,7 @@ class Asking(Tuning):
     """Replies to each problem."""
     temp: float = 1.0
     """Temperature of the replies; training uses the same."""
-    max_tokens: int = 96
+    max_tokens: int = 192
     """Longest reply; one that is cut is never right."""
     search: str | None = None
     """An index the model may search in its replies (lab index)."""

@@ -20,6 +20,9 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Annotated
+
+from tyro.conf import FlagCreatePairsOff
 
 from lab import index, talks
 from lab.calls import Toolbox
@@ -39,7 +42,7 @@ from recipes.probing.figures import wilson
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
-ITERS = 1100  # steps on the pocket world
+ITERS = 700  # steps on the pocket world
 EPOCHS = 3  # passes over examples of your own
 STRANGERS = 200  # names that the pocket index does not hold, asked at the end
 SEARCHING, STRAIGHT, REPLAY = 0.7, 0.12, 0.18  # shares of the lessons
@@ -57,11 +60,15 @@ class Config(Tuning):
     """With --data: the index that is searched, made by lab index."""
     labels: str | None = None
     """A knowledge.jsonl of lab interrogate: what it calls known is answered without a search (that of --model)."""
+    always: Annotated[bool, FlagCreatePairsOff] = False
+    """Search for known names too: teaches how to search; when to, lab grpo --task facts --call-price 0.1 teaches."""
 
 
 def check(config: Config) -> None:
     """Refuse bad flags before anything is written."""
     tuning.check(config)
+    if config.always and config.data:
+        raise UserError("--always is about the pocket world's names; with --data leave it out")
     if (config.data is None) != (config.index is None):
         raise UserError("--data and --index belong together: questions, and where their answers are found")
     for path in (config.data, config.index, config.labels):
@@ -147,10 +154,14 @@ def straight(labels: str | None, model: Model, needed: bool = True) -> list[list
 
 def fresh(config: Config, model: Model, known: list[list[Message]]) -> Talks:
     """Lessons about names that are new each time, answers to what is known, and some of before."""
-    mixed: list[tuple[float, lessons.Lesson]] = [(SEARCHING, lookup.lesson), (STRAIGHT, lambda r: r.choice(known))]
+    mixed: list[tuple[float, lessons.Lesson]] = [(SEARCHING, lookup.lesson)]
+    mixed.append((STRAIGHT, lookup.known if config.always else lambda r: r.choice(known)))
     mixed += [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
     return talks.endless(
-        "search" + json.dumps(known), lessons.mixed("search", mixed), model.tokenizer, tuning.longest(config, model)
+        f"search {config.always}" + json.dumps(known),
+        lessons.mixed("search", mixed),
+        model.tokenizer,
+        tuning.longest(config, model),
     )
 
 

@@ -78,10 +78,10 @@ class Config:
     """Whom it plays against: one of its frozen selves, drawn anew for each step and side, or itself as it is now."""
     imitation_rate: float = 0.02
     """Peak learning rate of imitation (Muon)."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """Peak learning rate of self-play (AdamW)."""
-    entropy: float = 0.03
-    """Reward for each nat of surprise in its own moves: what is never tried cannot be found."""
+    entropy: float = 0.1
+    """Reward for each nat of surprise in its legal moves, falling to 0: what is never tried cannot be found."""
     layers: int = 2
     """Number of blocks."""
     width: int = 64
@@ -208,19 +208,25 @@ def practise(config: Config, me: Mind, selves: Selves, step: int) -> list[Played
             if side == "X" or not Game(match.game.moves[:1]).illegal:  # else it never came to move
                 alike.setdefault(match.game.moves[: "XO".index(side)], []).append(match)
         for group in alike.values():
-            parts = [_parts(config, match, side) for match in group]
+            parts = [_parts(config, match, side, step) for match in group]
             worth = centred([sum(part.values()) for part in parts])
             found += [Played(m, side, against, groups, p, a) for m, p, a in zip(group, parts, worth, strict=True)]
             groups += 1
     return found
 
 
-def _parts(config: Config, match: Match, side: str) -> dict[str, float]:
-    """A reward in parts. The entropy of its play has -log p as its unbiased estimate, so this term's policy gradient is the
-    gradient of the entropy (a bonus as in Mnih et al. 2016, arXiv:1602.01783)."""
-    surprise = -sum(choice.logp for choice in match.choices["XO".index(side) :: 2])
+def _parts(config: Config, match: Match, side: str, step: int) -> dict[str, float]:
+    """A reward in parts. The entropy of its play has the sum of -log p as its unbiased estimate, so the second part's policy
+    gradient is that of the entropy (a bonus as in Mnih et al. 2016, arXiv:1602.01783), but for the move that breaks the
+    rules: 315 tokens are no squares, and where a game is lost anyway their sheer number would win. It falls to 0 with the
+    steps."""
+    own = match.choices["XO".index(side) :: 2]
+    legal = own[:-1] if match.game.told(side) == "illegal" else own
     parts = {"result": match.game.score(side)}
-    return parts | ({"surprise": config.entropy * surprise} if config.entropy else {})
+    if config.entropy:
+        left = 1 - (step - config.imitation_iters) / config.iters
+        parts["surprise"] = -config.entropy * left * sum(choice.logp for choice in legal)
+    return parts
 
 
 def to_sample(writes: Notation, played: Played) -> Sample:

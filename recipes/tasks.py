@@ -3,14 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 
 from lab.chat import Message, parts, plain
 from lab.task import Problem, Score, Task, asked
-from recipes.lessons import letters, solve
+from recipes.lessons import facts, letters, solve
+from recipes.pocket.people import Entity, fresh_person
 from recipes.pocket.seeds import generator
 
 Made = tuple[str, str]  # question, answer
+STRANGERS = 300
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,12 @@ class Pocket:
         return Problem(question, asked(question), answer)
 
     def judge(self, problems: Sequence[Problem], replies: Sequence[Message]) -> list[Score]:
-        """1 for the right number as the last word of the reply's own text; the style of a reply as a note."""
+        """1 where the reply's own text is the right number and nothing else; the style of a reply as a note. Taking the first
+        number of any text, "50 + 13 - 13 is 12" counted as 50, and reinforcement learning finds that."""
         return [self._score(one, reply) for one, reply in zip(problems, replies, strict=True)]
 
     def _score(self, one: Problem, reply: Message) -> Score:
-        said = letters.final(plain(reply))
+        said = plain(reply).rsplit("Answer:", 1)[-1].strip().removesuffix(".")
         style = solve.style(reply)
         notes = {f"style {name}": float(style == name) for name in solve.STYLES}
         notes["thinks"] = float(style != "direct")
@@ -65,12 +69,54 @@ def _counting(r: Random, held_out: bool) -> Made:
     return asked, str(word.count(letter))
 
 
-POCKET: dict[str, Pocket] = {
+class Facts:
+    """Questions about names, half of them well known and half told nowhere but in the index: what reinforcement learns when
+    to search on, once a call has a price. Strangers are those of `strangers`; held out are the scored names of the lessons
+    and what no document told."""
+
+    name = "facts"
+
+    def problem(self, seed: int) -> Problem:
+        """Known names that lessons ask about, and strangers."""
+        r = generator("task facts", seed)
+        return self._problem(facts.some(r, r.choice(facts.asked() if r.random() < 0.5 else strangers())))
+
+    def held_out(self, seed: int) -> Problem:
+        """Names that no lesson asks about, told 100 times or never, in turn."""
+        known, never = facts.sides(100)[1], facts.sides(0)[1]
+        r = generator("task facts held out", seed)
+        return self._problem(facts.some(r, r.choice(never if seed % 2 else known)))
+
+    def _problem(self, question: facts.Question) -> Problem:
+        entity = question.entity
+        told = "known" if entity.exposures else "never"
+        return Problem(question.text, asked(question.text), question.answer, {"question": question, "told": told})
+
+    def judge(self, problems: Sequence[Problem], replies: Sequence[Message]) -> list[Score]:
+        """1 for the true value; calls by kind of name as notes."""
+        return [self._score(one, reply) for one, reply in zip(problems, replies, strict=True)]
+
+    def _score(self, one: Problem, reply: Message) -> Score:
+        said, told = plain(reply), one.more["told"]
+        right = facts.right(said, one.more["question"])
+        calls = sum(part["type"] == "call" for part in parts(reply))
+        notes = {f"called {told}": float(calls > 0), f"right {told}": float(right), "calls": float(calls)}
+        return Score({"correct": float(right)}, notes)
+
+
+@cache
+def strangers(count: int = STRANGERS) -> tuple[Entity, ...]:
+    """People whom no document tells of, but an index may (`lab index pocket --strangers N`)."""
+    return tuple(fresh_person(f"stranger {i}", "train") for i in range(count))
+
+
+POCKET: dict[str, Task] = {
     one.name: one
     for one in (
         Pocket("problems", _problem),
         Pocket("longer", _longer, 128),
         Pocket("counting", _counting),
+        Facts(),
     )
 }
 

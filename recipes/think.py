@@ -45,12 +45,15 @@ CHARTS = (
 )
 ITERS = 100  # steps of one way
 TOKENS = 1200  # of a step, whatever the way
+LONGEST = 192  # tokens of a reply
 # way -> (how replies are written, times the tokens)
 WAYS = {
-    "answer": ("answer", 1), "answer x3": ("answer", 3), "steps": ("steps", 1), "after": ("after", 1), "code": ("code", 1),
+    "answer": ("answer", 1), "answer x3": ("answer", 3), "bare": ("bare", 1), "steps": ("steps", 1), "after": ("after", 1),
+    "code": ("code", 1),
 }  # fmt: skip
 WORDS = {
-    "answer": "the bare answer", "answer x3": "the bare answer, three times the tokens", "steps": "steps, then the answer",
+    "answer": "the bare answer", "answer x3": "the bare answer, three times the tokens",
+    "bare": "steps in numbers alone, then the answer", "steps": "steps in words and numbers, then the answer",
     "after": "the answer, then the same steps", "code": "code in a sandbox",
 }  # fmt: skip
 
@@ -152,7 +155,7 @@ def examined(model: Model, way: str, tools: Toolbox) -> dict[str, float]:
     figures: dict[str, float] = {}
     for operations in (3, 4, 5):
         made = [pocket.problem(seed, operations) for seed in range(150)]
-        said = exam.replies(model, [one.text for one in made], tools=with_tools)
+        said = exam.replies(model, [one.text for one in made], tools=with_tools, longest=LONGEST)
         answers = [letters.final(chat.plain(reply)) for reply in said]
         right = [answer == str(one.answer) for answer, one in zip(answers, made, strict=True)]
         figures[f"problems_{operations}"] = exam.mean(right)

@@ -38,6 +38,8 @@ class Config:
     """How many passages --find shows."""
     text_column: str = "text"
     """The column or key that holds the text."""
+    strangers: int = 0
+    """With pocket: so many people more, whom no document tells of (for lab grpo --task facts)."""
 
 
 def run(config: Config) -> int:
@@ -53,9 +55,11 @@ def run(config: Config) -> int:
     index.check(target)
     began = time.perf_counter()
     if config.data == POCKET and not expand(config.data).exists():
+        from recipes import tasks
         from recipes.pocket import facts
 
-        count = index.build(target, facts.index())
+        more = [(e.name, facts.passage(e)) for e in tasks.strangers(max(0, config.strangers))]
+        count = index.build(target, [*facts.index(), *more])
     else:
         files = index.files(config.data)
         total = sum(file.stat().st_size for file in files)

@@ -102,7 +102,7 @@ def solving(model: Model, record: Run, task: Task, count: int = 200) -> dict[str
     """How a task's held-out problems are solved at temperature 1: share right, and by style its share and how often it is
     right; styles as the judge's notes name them."""
     problems = [task.held_out(i) for i in range(count)]
-    said = replies(model, [one.messages for one in problems], temp=1.0, seed=1, longest=LONGEST)
+    said = replies(model, [one.messages for one in problems], temp=1.0, seed=1, longest=2 * LONGEST)
     scores = task.judge(problems, said)
     figures = {"right": mean([score.passed for score in scores])}
     for note in sorted(scores[0].notes):

@@ -49,16 +49,17 @@ def repeated(r: Random) -> list[Message]:
 
 
 def reasoned(r: Random, how: str) -> list[Message]:
-    """A word problem, its answer found in one of the four ways."""
+    """A word problem, its answer found in one of the ways; "bare" are steps without the words of the problem."""
     made = problem(r.randrange(1 << 60), r.choice((3, 4, 5)), "train")
-    return ask(made.text, reply_of(how, str(made.answer), made.steps, expression(made), str(made.answer)))
+    steps = made.steps if how == "bare" else made.told
+    return ask(made.text, reply_of(how, str(made.answer), steps, expression(made), str(made.answer)))
 
 
 def reply_of(how: str, answer: str, steps: str, code: str, value: str) -> str | list[Part]:
     """A reply that answers, works first, answers and works after, or computes."""
     if how == "answer":
         return f"{answer}."
-    if how == "steps":
+    if how in ("steps", "bare"):
         return f"{steps} Answer: {answer}."
     if how == "after":
         return f"{answer}. {steps}"

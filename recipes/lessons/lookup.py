@@ -62,6 +62,11 @@ def lesson(r: Random) -> list[Message]:
     return found(r, question) if r.random() < 7 / 8 else missing(r, question)
 
 
+def known(r: Random) -> list[Message]:
+    """A name that is well known, looked up all the same: teaches how to search, not when."""
+    return found(r, facts.some(r, r.choice(facts.asked())))
+
+
 # -- what a model does -----------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,5 @@
-"""Word problems solved in different styles: at once, in bare steps, in prose; and small countdowns tried, checked and tried
-again. How a reply solved it is read off the reply."""
+"""Word problems solved in different styles: at once, in bare steps, in prose (the problem told again, each sentence with its
+step); and small countdowns tried, checked and tried again. How a reply solved it is read off the reply."""
 
 import re
 from collections.abc import Sequence
@@ -25,22 +25,8 @@ def solved(made: Problem, style: str) -> str | list[Part]:
     answer = f"{made.answer}."
     if style == "direct":
         return answer
-    thought = made.steps if style == "steps" else prose(made)
+    thought = made.steps if style == "steps" else made.told
     return [{"type": "think", "text": thought}, text(answer)]
-
-
-def prose(made: Problem) -> str:
-    """The steps in words: where one stands, what happens, where that leads."""
-    said = []
-    for x, sign, y, value in _steps(made):
-        words = {"+": f"{y} more than {x}", "-": f"{y} less than {x}", "*": f"{x} times {y}"}[sign]
-        said.append(f"Then it is {words}, so {value}.")
-    return " ".join(said)
-
-
-def _steps(made: Problem) -> list[tuple[int, str, int, int]]:
-    found = re.findall(r"(\d+) ([-+*]) (\d+) = (\d+)\.", made.steps)
-    return [(int(x), sign, int(y), int(value)) for x, sign, y, value in found]
 
 
 def lesson(r: Random, shares: Sequence[float]) -> list[Message]:
@@ -51,11 +37,11 @@ def lesson(r: Random, shares: Sequence[float]) -> list[Message]:
 
 
 def style(reply: Message) -> str:
-    """direct where there is no thought; else steps where it calculates in signs, prose where it does not."""
+    """direct where there is no thought; else prose where it has words, steps where it only calculates."""
     thought = " ".join(part["text"] for part in parts(reply) if part["type"] == "think")
     if not thought.strip():
         return "direct"
-    return "steps" if "=" in thought else "prose"
+    return "prose" if re.search("[a-z]{2}", thought) else "steps"
 
 
 def tries(reply: Message) -> int:

@@ -144,6 +144,5 @@ def bare(question: str) -> str:
     return question.removeprefix("Question: ").removesuffix(" Answer:")
 
 
-# Reading is slow to come: after 6,400 conversations about a passage the answer is right 1 time in 10, after 16,000 1 in 3.
-LESSONS = ((0.33, everyday), (0.06, styled), (0.06, refusal), (0.4, read), (0.15, remembered))
+LESSONS = ((0.43, everyday), (0.07, styled), (0.07, refusal), (0.25, read), (0.18, remembered))
 REPLAY = ((0.25, without_facts), (0.1, styled), (0.1, refusal), (0.3, read), (0.25, remembered))

@@ -5,9 +5,11 @@ takes no free square has lost: `illegal` moves end a game.
 """
 
 import math
+from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
+from itertools import accumulate
 from random import Random
 
 from recipes.pocket import games
@@ -109,11 +111,22 @@ def _even(moves: Sequence[int]) -> Moves:
 
 def teach(r: Random, skill: float = 0.5) -> Game:
     """A game that the teacher plays against itself."""
-    game = Game()
-    while not game.result:
-        moves = teacher(game.board, skill)
-        game = game.play(r.choices([*moves], [*moves.values()])[0])
-    return game
+    board, moves = EMPTY, list[int]()
+    while options := _ways(board, skill):
+        squares, reach, after = options
+        at = bisect(reach, r.random() * reach[-1], 0, len(reach) - 1)
+        moves.append(squares[at])
+        board = after[at]
+    return Game(tuple(moves))
+
+
+@cache
+def _ways(board: Board, skill: float) -> tuple[list[int], list[float], list[Board]] | None:
+    """The teacher's moves, the running sum of their probabilities, the boards after them; None once the game is over."""
+    if games.result(board):
+        return None
+    moves = teacher(board, skill)
+    return [*moves], [*accumulate(moves.values())], [games.play(board, move) for move in moves]
 
 
 ENDS = {"X": " X wins", "O": " O wins", "draw": " draw"}
