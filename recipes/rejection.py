@@ -145,7 +145,8 @@ def choose(config: Config, groups: Sequence[Sequence[Episode]], r: Random) -> li
             found.sort(key=lambda one: one.drawn)
         for one in found[: config.most]:
             one.advantage = 1.0
-            kept.append(Sample(one.sample.ids, one.sample.weight))
+        # In the order of the file, from which a resumed run reads them back.
+        kept += [Sample(one.sample.ids, one.sample.weight) for one in group if one.advantage]
     return kept
 
 
