@@ -23,17 +23,21 @@ class Toolbox:
 
     At most `max_calls` calls a turn are answered; a query longer than `query_tokens` (four times as long where calls are
     JSON) is closed where it stands, and a result is cut to `result_tokens`. Every call gets a result: an error where there
-    is no such tool, or where a tool fails. A model is trained on those too.
+    is no such tool, or where a tool fails. A model is trained on those too. A thought of `think_tokens` is closed for it.
     """
 
     def __init__(
         self, tokenizer: Tokenizer, tools: Sequence[Tool], max_calls: int = 3, query_tokens: int = 64,
-        result_tokens: int = 128,
+        result_tokens: int = 128, think_tokens: int | None = None,
     ):  # fmt: skip
         self.tokenizer, self.tools = tokenizer, {tool.name: tool for tool in tools}
         self.marks = chat.marks(tokenizer)
         self.max_calls, self.result_tokens = max_calls, result_tokens
         self.query_tokens = query_tokens * (4 if self.marks.native else 1)
+        self.think_tokens = think_tokens
+        if think_tokens is not None and (think_tokens < 1 or not self.marks.think):
+            why = "has no tokens for thoughts" if not self.marks.think else "give it at least 1 token"
+            raise UserError(f"--think-budget: {tokenizer.name}: {why}")
         for name in self.tools:
             if getattr(self.marks, name, None) is None or self.marks.result is None:
                 raise UserError(
@@ -52,7 +56,23 @@ class Toolbox:
         outgrown = len(ids) - self.query_tokens - 1  # where a call opened that is too long by now
         if ids and (ids[-1] in self._closes or (outgrown >= 0 and ids[outgrown] in self._opens)):
             return self._answer(ids)
+        if self.think_tokens is not None and self._thought(ids) >= self.think_tokens and self.marks.think:
+            return [self.marks.think[1]]
         return []
+
+    def _thought(self, ids: Sequence[int]) -> int:
+        """Tokens since a thought was opened that is still open; 0 within a call, which is let come to its end."""
+        assert self.marks.think
+        opened, closed = self.marks.think
+        start, call = -1, False
+        for at, i in enumerate(ids):
+            if i == opened:
+                start = at
+            elif i == closed:
+                start = -1
+            elif i in self._opens or i in self._closes:
+                call = i in self._opens
+        return 0 if start < 0 or call else len(ids) - start - 1
 
     def resume(self, ids: Sequence[int]) -> list[int]:
         """The ids to force where a turn goes on after `ids`, wherever these were cut: the rest of a result too."""

@@ -52,6 +52,8 @@ class Config(generate.Speaking):
     """An index (lab index) that the model may search in."""
     code: Annotated[bool, FlagCreatePairsOff] = False
     """The model may run Python, in a sandbox."""
+    think_budget: int | None = None
+    """Tokens of a thought before it is closed for the model."""
 
 
 class Voice:
@@ -115,7 +117,15 @@ class Voice:
 class Conversation:
     """Messages, the ids they became, and the model's cache of them."""
 
-    def __init__(self, model: Model, system: str, sampling: Sampling, seed: int, tools: Sequence[Tool] = ()):
+    def __init__(
+        self,
+        model: Model,
+        system: str,
+        sampling: Sampling,
+        seed: int,
+        tools: Sequence[Tool] = (),
+        budget: int | None = None,
+    ):
         self.model, self.system, self.sampling, self.seed = model, system, sampling, seed
         if tools and not model.chats:
             raise UserError(
@@ -123,7 +133,7 @@ class Conversation:
                 f"lab {tools[0].name} --model {model.name} first"
             )
         self.model = model = replace(model, tokenizer=offering(model.tokenizer, [tool.name for tool in tools]))
-        box = Toolbox(model.tokenizer, tools) if tools else None
+        box = Toolbox(model.tokenizer, tools, think_tokens=budget) if tools or budget is not None else None
         banned = calls.banned(model.tokenizer, box) if model.chats else ()
         self.stream = Stream(model.network, model.tokenizer, model.context, box.after if box else None, banned)
         self.clear()
@@ -211,7 +221,7 @@ def run(config: Config) -> int:
             stack.callback(tool.close)
         model = generate.open_model(config.model, config.dtype)
         seed = config.seed if config.seed is not None else generate.fresh_seed()
-        talk = Conversation(model, config.system, sampling, seed, tools)
+        talk = Conversation(model, config.system, sampling, seed, tools, config.think_budget)
         kind = "chat model" if model.chats else "base model: it completes what you type, each line is a page of its own"
         kind += "".join(f"; {_able(tool)}" for tool in tools)
         print(f"{model.name} ({kind}); /help shows commands, Ctrl-D leaves", file=sys.stderr)

@@ -82,6 +82,8 @@ class Config:
     """An index the models may search in (lab index)."""
     code: Annotated[bool, FlagCreatePairsOff] = False
     """Let them compute with Python."""
+    think_budget: int | None = None
+    """Tokens of a thought before it is closed for them."""
     examples: int = 3
     """Replies to show of each model, right and wrong."""
     out: str | None = None
@@ -205,13 +207,15 @@ def asked(
     at_once = max(1, ROWS // n)
     try:
         with (
-            Toolbox(model.tokenizer, calls.opened(config.search, config.code)) as tools,
+            Toolbox(
+                model.tokenizer, calls.opened(config.search, config.code), think_tokens=config.think_budget
+            ) as tools,
             bar(model.name, "answers", len(problems) * n * 1_000_000, "replies") as tell,
         ):
             for start in range(0, len(problems), at_once):
                 groups = rollout(
                     model, task, problems[start : start + at_once], n, sampling, f"eval {config.seed} {start}",
-                    tools if tools.tools else None, ROWS,
+                    tools if tools.tools or config.think_budget is not None else None, ROWS,
                 )  # fmt: skip
                 one.groups += groups
                 for group, episodes in enumerate(groups, start):

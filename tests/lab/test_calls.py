@@ -486,3 +486,24 @@ def test_closing_the_toolbox_closes_its_tools(pocket: Tokenizer) -> None:
     with box(pocket, search):
         assert not search.closed
     assert search.closed
+
+
+# -- thoughts that are closed -------------------------------------------------------------------------------------------
+
+
+def test_a_thought_is_closed_when_its_budget_is_spent(pocket: Tokenizer) -> None:
+    think, done, code, coded = (pocket.special[f"<|{name}|>"] for name in ("think", "/think", "code", "/code"))
+    a, b, c, d = pocket.encode("a b c d")[:4]
+    with Toolbox(pocket, [], think_tokens=3) as box:
+        assert box.after(0, [think, a, b]) == []
+        assert box.after(0, [think, a, b, c]) == [done]
+        assert box.after(0, [a, b, c, d]) == []  # no thought
+        assert box.after(0, [think, a, done, a, b, c]) == []  # closed already
+        assert box.after(0, [think, a, done, think, b, c, d]) == [done]
+        assert box.after(0, [think, a, code, b, c, d]) == []  # a call comes to its end first
+    with Toolbox(pocket, [Told("code", "9")], think_tokens=3) as box:
+        said = box.after(0, [think, a, code, b, coded])
+        assert pocket.decode(said[1:-1]).strip() == "9"
+        assert box.after(0, [think, a, code, b, coded, *said, c]) == [done]
+    with pytest.raises(UserError, match="at least 1"):
+        Toolbox(pocket, [], think_tokens=0)
