@@ -67,6 +67,9 @@ def test_problems_and_their_steps_are_right(split: pocket.Split) -> None:
             assert eval(problem.key, {"__builtins__": {}}) == problem.answer
             assert 0 <= problem.answer <= 999
             assert all(2 <= n <= 99 for n in numbers)
+            assert all(n <= 20 for n in numbers[1:])
+            assert _SUM.findall(problem.told) == _SUM.findall(problem.steps)
+            assert re.sub(r": [\d +*=,-]+\.", ".", problem.told) == problem.text[: problem.text.rindex(". ") + 1]
             steps = _SUM.findall(problem.steps)
             assert len(steps) == operations
             for a, sign, b, result in steps:
@@ -80,9 +83,11 @@ def test_problems_and_their_steps_are_right(split: pocket.Split) -> None:
             assert "{" not in problem.text + problem.worked
 
 
-def test_training_problems_show_both_ways() -> None:
-    stepwise = sum(" Step by step: " in text for text in by_kind()["problems"])
-    assert 0.45 < stepwise / len(by_kind()["problems"]) < 0.55
+def test_training_problems_show_three_ways() -> None:
+    told = by_kind()["problems"]
+    stepwise, again = (sum(mark in text for text in told) / len(told) for mark in (" Step by step: ", " Once more: "))
+    assert 0.25 < stepwise < 0.35
+    assert 0.35 < again < 0.45
     test = {pocket.problem(seed, n).key for n in (2, 3, 4) for seed in range(100)}
     train = {pocket.problem(seed, n, "train").key for n in (2, 3, 4) for seed in range(1000)}
     assert not test & train
