@@ -16,7 +16,8 @@ FOR_TUI = (
 )  # fmt: skip
 NO_MLX = (
     *FOR_TUI, "lab.fetch", "lab.forms", "lab.match", "lab.passages", "lab.near", "lab.rules", "lab.tools", "lab.calls",
-    "lab.index", "lab.worker", "tui.app", "tui.palette", "tui.data.client", "recipes.cli",
+    "lab.index", "lab.worker", "lab.advantage", "lab.episodes", "lab.hosted", "lab.kl", "lab.rows", "lab.run", "lab.task",
+    "lab.task_files", "lab.verify", "tui.app", "tui.palette", "tui.data.client", "recipes.cli",
     "recipes.commands.doctor", "recipes.commands.tokens",
     "recipes.commands.show_chat", "recipes.pocket", "tui",
 )  # fmt: skip
