@@ -14,7 +14,6 @@ import pytest
 from lab import episodes
 from lab.runs import inspect
 from lab.tokenizer import Tokenizer
-from tests import callers
 from tests.tui import rollouts_real
 from tui.data import rollouts
 from tui.data.rollout_chat import handed, model_at

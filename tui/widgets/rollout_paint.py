@@ -110,13 +110,13 @@ class CardView(ScrollView, can_focus=True, inherit_bindings=False):
 
     def _lay(self) -> None:
         width = self.scrollable_content_region.width
-        self._laid = width
-        if width > 8:
-            self._stack.lay([
-                card(one, at, len(self.told), self.scale, width, (one.brief.group, one.brief.k) in self._whole)
-                for at, one in enumerate(self.told, 1)
-            ])  # fmt: skip
-            self.virtual_size = Size(width, self._stack.height)
+        self._laid, whole = width, self._whole
+        some = self.told if width > 8 else []  # no room, or not seen yet
+        self._stack.lay([
+            card(one, at, len(some), self.scale, width, (one.brief.group, one.brief.k) in whole)
+            for at, one in enumerate(some, 1)
+        ])  # fmt: skip
+        self.virtual_size = Size(width, self._stack.height)
         self._again()
 
     def _again(self) -> None:
