@@ -164,16 +164,22 @@ def title(one: Brief, place: int, total: int, scale: float, width: int) -> Piece
     """Above a reply: which, what it earned, its advantage with a bar."""
     bar = "█" * max(1, round(abs(one.advantage) / scale * BAR)) if one.advantage else ""
     way = sign(one)
-    for names in (("reward ", "advantage "), ("reward ", "adv "), ("r ", "a ")):
-        said: Pieces = [(f"{place}/{total}", "bold"), ("  ", "")]
+    said: Pieces = []
+    for names, bars in (
+        (("reward ", "advantage "), bar),
+        (("reward ", "adv "), bar),
+        (("r ", "a "), bar),
+        (("", ""), ""),
+    ):
+        said = [(f"{place}/{total}", "bold"), ("  ", "")]
         if one.reward is None:
             said += [("not judged", "warn")]
         else:
             said += [(names[0], "muted"), (figure(one.reward), "bold"), ("  ", ""), (names[1], "muted"),
-                     (figure(one.advantage, signed=True), way), (f" {bar}" if bar else "", way)]  # fmt: skip
+                     (figure(one.advantage, signed=True), way), (f" {bars}" if bars else "", way)]  # fmt: skip
         if length(said) <= width:
-            return said
-    return said[:4]
+            break
+    return said
 
 
 def details(told: Told) -> Pieces:
