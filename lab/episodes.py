@@ -3,7 +3,8 @@
 A line holds: step, group, k (which member), key, seed, messages (the prompt), answer (the reference), prompt_ids, ids (the
 reply's), drawn (1 where the model drew the token, 0 where it was forced), logp and ref_logp (nats, of each reply token;
 ref_logp null without a reference), segments ([kind, start, end) over ids), text (of the reply, marks shown), parts (they
-sum to reward), notes, reward, advantage, stop, calls.
+sum to reward), notes, reward, advantage, stop, calls. Some hold held_out (true: asked to measure, not to learn from), top
+(of each reply token its likeliest, [id, p] each) and game (a board: recipes/selfplay.py).
 """
 
 import json

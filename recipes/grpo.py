@@ -131,10 +131,12 @@ def learn(
     record.save_every, record.keep = config.save_every, config.keep
     record.attach(pupil)
     if record.saved_step < 0:
-        record.log(0, **reinforce.examined(config, record, model, task, tools, 0), **more(0))
+        seen, held = reinforce.examined(config, record, model, task, tools, 0)
+        reinforce.keep(record, model, 0, held)
+        record.log(0, **seen, **more(0))
     dull = 0
     for step in record.steps(iters):
-        problems = reinforce.asked(config, task, step)
+        problems, clock = reinforce.asked(config, task, step), time.perf_counter()
         groups = reinforce.replies(config, model, task, problems, config.group_size, f"{step}", tools)
         ones = [one for group in groups for one in group]
         for one in ones:
@@ -146,7 +148,7 @@ def learn(
             for one, advantage in zip(group, ADVANTAGES[config.advantage](rewards), strict=True):
                 one.advantage = advantage
         samples, drawn = [one.sample.weighted(one.advantage) for one in ones], sum(one.drawn for one in ones)
-        clock = time.perf_counter()
+        sampled = time.perf_counter() - clock
         for _ in range(config.inner_steps):
             try:
                 stats = pupil.learner.step(step, bucketed(samples, pad), loss, per=drawn)
@@ -154,19 +156,17 @@ def learn(
                 raise Diverged(
                     f"{error}; {record.name} keeps its last good checkpoint, step {record.saved_step}"
                 ) from error
-        told = (
-            reinforce.figures(groups)
-            | asdict(stats)
-            | {"tok_s": round(drawn / (time.perf_counter() - clock)), "sampled": drawn}
-        )
+        took = time.perf_counter() - clock
+        told = reinforce.figures(groups) | asdict(stats) | {"sampled": drawn, "tok_s": round(drawn / took)}
+        told |= {"rollout_s": round(sampled, 3), "train_s": round(took - sampled, 3)}
         pupil.penalty.update(told.get("kl", 0.0), len(ones))
-        reinforce.keep(record, model, step, groups)
         dull = dull + 1 if not any(one.advantage for one in ones) else 0
         if dull == step == PATIENCE:
             record.say(nothing(config, told))
         look = step % config.steps_per_eval == 0 or step == iters
-        seen = reinforce.examined(config, record, model, task, tools, step) | more(step) if look else {}
-        record.log(step, **told, **memory_stats(), **seen)
+        seen, held = reinforce.examined(config, record, model, task, tools, step) if look else ({}, [])
+        reinforce.keep(record, model, step, [*groups, *held])
+        record.log(step, **told, **memory_stats(), **seen, **(more(step) if look else {}))
     conclude(record, iters)
 
 

@@ -20,6 +20,7 @@ from recipes import tasks, tuning
 from recipes.tuning import Tuning
 
 LOOKS = 4  # replies to a held-out problem
+FOLLOWED = 4  # held-out problems whose replies are kept
 PROMPTS = 16  # problems a step
 
 
@@ -135,15 +136,18 @@ def mean(values: Sequence[float | None]) -> float:
 
 def examined(
     config: Asking, record: Run, model: Model, task: Task, tools: Toolbox | None, step: int
-) -> dict[str, float]:
-    """The same figures on held-out problems, the same each time; the first two replies are kept as samples."""
+) -> tuple[dict[str, float], list[list[Episode]]]:
+    """The same figures on held-out problems, the same each time; and the groups of the first of them, to be kept beside the
+    step's, so that one problem can be followed over the steps. The first two replies are samples as well."""
     problems = some(task, config.examine)
     groups = replies(config, model, task, problems, LOOKS, "held out", tools)
     for group in groups[:2]:
         row = episode_row(group[0], model.tokenizer, step, 0, 0)
         said = chat.plain(group[0].problem.messages[-1]) + "\n"
         record.sample(step, said, row["text"], row["ids"], [p or 0.0 for p in row["logp"]])
-    return {f"held_{name}": value for name, value in figures(groups).items()}
+    for one in (one for group in groups[:FOLLOWED] for one in group):
+        one.extra["held_out"] = True
+    return {f"held_{name}": value for name, value in figures(groups).items()}, groups[:FOLLOWED]
 
 
 def some(task: Task, count: int) -> list[Problem]:

@@ -92,7 +92,9 @@ def rounds(config: Config, record: Run, model: Model, task: Task) -> None:
     record.attach(learner)
     with reinforce.toolbox(config, model) as tools:
         if record.saved_step < 0:
-            record.log(0, **reinforce.examined(config, record, model, task, tools, 0))
+            seen, held = reinforce.examined(config, record, model, task, tools, 0)
+            reinforce.keep(record, model, 0, held)
+            record.log(0, **seen)
         pool: list[Sample] = []
         for step in record.steps(iters):
             first, told = step - (step - 1) % each, dict[str, Any]()
@@ -116,7 +118,7 @@ def rounds(config: Config, record: Run, model: Model, task: Task) -> None:
             stats = learner.step(step, bucketed(some, pad), nll)
             told |= asdict(stats) | {"tok_s": round(stats.tokens / (time.perf_counter() - clock))}
             look = step % config.steps_per_eval == 0 or step == iters
-            seen = reinforce.examined(config, record, model, task, tools, step) if look else {}
+            seen = reinforce.examined(config, record, model, task, tools, step)[0] if look else {}
             record.log(step, **told, **memory_stats(), **seen)
     grpo.conclude(record, iters)
 

@@ -62,7 +62,9 @@ def test_a_run_leaves_its_record_and_each_steps_episodes(here: Here, small: Path
     assert {"reward", "pass", "length", "entropy", "all_right", "all_wrong", "truncated", "grad_norm"} <= found[
         0
     ].keys()
-    assert episodes.steps(small / "g") == [1, 2]
+    assert episodes.steps(small / "g") == [0, 1, 2]
+    before, after = ([row for row in episodes.read(small / "g", step) if row.get("held_out")] for step in (0, 2))
+    assert [row["key"] for row in before] == [row["key"] for row in after] != []
     step = list(episodes.read(small / "g", 1))
     assert [(row["group"], row["k"]) for row in step] == [(g, k) for g in range(3) for k in range(3)]
     for row in step:
