@@ -184,9 +184,10 @@ def conclude(record: Run, iters: int) -> None:
         f"tokens of a reply {first['held_length']:.1f} -> {last['held_length']:.1f}\n"
         f"CPU time of this process {time.process_time() / 60:.1f} min; talk to it: lab chat --model {record.name}"
     )
+    figures = {f"before_{name[5:]}": value for name, value in first.items() if name.startswith("held_")}
+    figures |= {name: value for name, value in last.items() if name.startswith("held_")}
     sampled = sum(row.get("sampled", 0) for row in read_lines(record.folder / "metrics.jsonl"))
-    record.event("report", **{k: v for k, v in last.items() if k.startswith("held_")}, sampled=sampled,
-                 cpu_s=round(time.process_time(), 1))  # fmt: skip
+    record.event("report", **figures, sampled=sampled, cpu_s=round(time.process_time(), 1))
 
 
 def priced(one: Episode, price: float) -> Score:

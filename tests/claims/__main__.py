@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.claims.table import CLAIMS, Claim
+from tests.claims.table import CLAIMS, FACTS, Claim
 
 ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "docs" / "claims.json"
@@ -62,6 +62,9 @@ def measure(claim: Claim, seed: int, fresh: bool) -> dict[str, float]:
         base.symlink_to(ROOT / "weights" / "pocket-base")
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
+    if FACTS in claim.more and not (ROOT / FACTS).exists():
+        index = ["index", "pocket", "--strangers", "300", "--out", FACTS]
+        subprocess.run([sys.executable, "-m", "recipes", *index], check=True, cwd=ROOT)
     if not done(folder):
         command = [sys.executable, "-m", "recipes", *claim.command(seed)]
         command += ["--resume"] if (folder / "checkpoints").exists() else []

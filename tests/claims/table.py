@@ -34,6 +34,7 @@ class Claim:
     depends: tuple[str, ...]
     must: tuple[Bound, ...]
     more: tuple[str, ...] = field(default=())
+    recipe: str = ""  # where it is not the name
 
     def run(self, seed: int) -> str:
         """Name of the run folder."""
@@ -41,7 +42,25 @@ class Claim:
 
     def command(self, seed: int) -> list[str]:
         """What is run, without `lab`."""
-        return [self.name, "--model", self.model(seed), "--seed", str(seed), "--name", self.run(seed), *self.more]
+        return [
+            self.recipe or self.name,
+            "--model",
+            self.model(seed),
+            "--seed",
+            str(seed),
+            "--name",
+            self.run(seed),
+            *self.more,
+        ]
+
+
+FACTS = "weights/.claims-facts.db"  # what is searched where reinforcement learning learns when to
+RL = (
+    "lab/advantage.py", "lab/loss.py", "lab/rollout.py", "lab/task.py", "recipes/grpo.py", "recipes/reinforce.py",
+    "recipes/tasks.py",
+)  # fmt: skip
+SOLVING = (*COMMON, *TOOLS, *LOOKING, "recipes/code.py", "recipes/demonstrate.py", "recipes/lessons/letters.py",
+           "recipes/lessons/solve.py")  # fmt: skip
 
 
 CLAIMS = (
@@ -70,5 +89,24 @@ CLAIMS = (
         (*COMMON, "lab/calls.py", "lab/tools.py", "recipes/sft.py", "recipes/think.py", "recipes/lessons/letters.py"),
         (("steps_problems - answer_problems", ">=", 0.30), ("steps_problems - answer x3_problems", ">=", 0.30),
          ("after_problems - answer_problems", "<=", 0.05), ("code_counting", ">=", 0.95), ("answer_counting", "<=", 0.60)),
+    ),
+    Claim("demonstrate", lambda seed: f"code-seed-{seed}", SOLVING, (("right", ">=", 0.10), ("thinks", "<=", 0.25))),
+    Claim(
+        "grpo", lambda seed: f"demonstrate-seed-{seed}", (*SOLVING, *RL),
+        (("held_pass", ">=", 0.95), ("before_pass", ">=", 0.30), ("before_pass", "<=", 0.60),
+         ("before_thinks", "<=", 0.20), ("held_thinks", ">=", 0.90)),
+    ),
+    Claim(
+        "rejection", lambda seed: f"demonstrate-seed-{seed}", (*SOLVING, *RL, "recipes/rejection.py"),
+        (("held_pass - before_pass", ">=", 0.10),),
+    ),
+    Claim(
+        "search-always", lambda seed: f"interrogate-seed-{seed}", (*COMMON, *TOOLS, *LOOKING), (("called_100x", ">=", 0.90),),
+        ("--always",), "search",
+    ),
+    Claim(
+        "when-to-search", lambda seed: f"search-always-seed-{seed}", (*COMMON, *TOOLS, *LOOKING, *RL),
+        (("held_called known", "<=", 0.20), ("held_called never", ">=", 0.90), ("held_pass - before_pass", ">=", -0.02)),
+        ("--task", "facts", "--search", FACTS, "--call-price", "0.1", "--max-tokens", "96"), "grpo",
     ),
 )  # fmt: skip
