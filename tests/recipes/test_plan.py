@@ -15,6 +15,7 @@ from lab.runs import lock, read_json
 from recipes import cli, estimate, flags
 from recipes.commands.plan import _disk
 from recipes.estimate import MARGIN, PROCESS, band, step_seconds
+from recipes.think import WAYS
 from tests.conftest import REPO, TINY, Lab
 from tests.recipes.conftest import Here, Refused, Said
 
@@ -320,3 +321,69 @@ def test_the_time_comes_true(cli: Lab, text_file: Path) -> None:
     done = cli("pretrain", *args, timeout=300)
     assert done.returncode == 0, done.stderr
     assert 0.5 < told / (time.monotonic() - start) < 1.5
+
+
+@pytest.mark.slow
+def test_the_plan_of_an_interrogation_comes_true(here: Here, school: Path) -> None:
+    """What it asks, its steps, tokens and checkpoints; of one that only asks, no step; of one that goes on, no asking."""
+    args = ["--model", "taught", "--data", str(school.parent / "qa.jsonl"), "--seed", "1", "--temp", "0.3"]
+    more = ["--batch-size", "4", "--iters", "4", "--save-every", "2"]
+    said = rows(here("plan", "interrogate", *args, *more, "--json"))
+    plan = said["plan"]
+    assert plan["facts"]["asks"] == "8 questions, 5 replies each"
+    assert (plan["steps"], plan["disk"]["checkpoints"]) == (4, 3)
+    assert {"asking", "steps", "samples", "exam", "start"} == set(said["time"]["parts"])  # too few to hold any out
+    only = rows(here("plan", "interrogate", *args, "--ask-only", "--json"))
+    assert (only["plan"]["steps"], only["plan"]["disk"]["need"]) == (0, 0)
+    assert {"asking", "start"} == set(only["time"]["parts"])
+    judged = here("plan", "interrogate", *args, "--judge", "nobody", "--ask-only").out
+    assert "nobody; the time it takes is not reckoned" in judged
+    assert here("interrogate", *args, *more, "--name", "i").code == 0
+    told = [json.loads(line) for line in (school / "i" / "metrics.jsonl").read_text().splitlines()]
+    report = next(row for row in told if row.get("event") == "report")
+    assert report["step"] == plan["steps"]
+    assert plan["tokens"] == pytest.approx(report["tokens"], rel=0.3)  # which it knows is a guess
+    real = sum(f.stat().st_size for f in (school / "i" / "checkpoints" / "000004").glob("*.safetensors"))
+    assert plan["disk"]["checkpoint"] == pytest.approx(real, rel=0.06)
+    half = json.loads((school / "i" / "run.json").read_text())
+    half["config"]["iters"] = 6
+    (school / "i" / "run.json").write_text(json.dumps(half))
+    left = rows(here("plan", "interrogate", "--name", "i", "--resume", "--json"))
+    assert (left["plan"]["steps"], left["plan"]["first"]) == (2, 4)
+    assert "asks" not in left["plan"]["facts"]
+    assert "asking" not in left["time"].get("parts", {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "steps", "parts"),
+    [
+        ("search", 20, {"steps", "looks", "samples", "exam", "start"}),
+        ("code", 20, {"asking", "steps", "looks", "samples", "exam", "start"}),
+        ("think", 20 * sum(times for _, times in WAYS.values()), {"steps", "exam", "start"}),
+        ("interrogate", 20, {"asking", "steps", "looks", "samples", "exam", "start"}),
+    ],
+)
+def test_the_pocket_recipes_rehearse_their_own_lessons(
+    here: Here, home: Path, recipe: str, steps: int, parts: set[str]
+) -> None:
+    """Of the shipped models, with the lessons that a run draws."""
+    made_from = {"search": "pocket-honest", "code": "pocket-search"}.get(recipe, "pocket-sft")
+    flags = ["--model", str(REPO / "weights" / made_from), "--iters", "20"]
+    flags += ["--labels", str(REPO / "weights" / "pocket-honest" / "knowledge.jsonl")] if recipe == "search" else []
+    said = rows(here("plan", recipe, *flags, "--json"))
+    plan = said["plan"]
+    assert plan["steps"] == steps
+    assert "generated, fresh in every step" in plan["facts"]["talks"]
+    assert plan["memory"]["band"] in ("SAFE", "TIGHT")
+    assert plan["disk"]["need"] > 1e6
+    assert "steps measured here" in said["time"]["said"]
+    assert set(said["time"]["parts"]) == parts
+    assert all(seconds > 0 for seconds in said["time"]["parts"].values())
+    assert not [p for p in home.iterdir() if p.name != ".cache"]  # nothing was written
+
+
+def test_questions_of_ones_own_are_no_data_set_of_the_hub(refused: Refused, home: Path) -> None:
+    model = REPO / "weights" / "pocket-sft"
+    refused("plan", "interrogate", "--model", model, "--data", "nobody/nothing", says="nobody/nothing: no such file")
+    refused("plan", "search", "--model", model, "--data", "a/b", "--index", "c.db", says="a/b: no such file")

@@ -285,6 +285,22 @@ def test_the_judge_decides_by_its_threshold(writer: Path, home: Path) -> None:
 
 
 @pytest.mark.slow
+def test_progress_is_told_as_the_work_goes(writer: Path) -> None:
+    """Not only when replies are whole: written side by side they end together, and the time left was reckoned from
+    nearly nothing done."""
+    passages = [Passage(text, f"a:{i}") for i, text in enumerate([*FACTS, *stories(6)])]
+    model = weights.load(writer)
+    for judge, asking in ((None, 0.35 / 0.58), (Judge(model), 0.35)):
+        told: list[float] = []
+        Writer(model, judge, temp=0, threshold=0.5 if judge else 0).write(passages, told.append)
+        assert told == sorted(told)
+        assert told[-1] <= 1
+        # Once all passages are read, most of what asking takes is done: a question is far shorter than what is before it.
+        assert 0.7 * asking < told[len(passages) - 1] < asking
+        assert max(b - a for a, b in zip([0.0, *told], told, strict=False)) < 0.3
+
+
+@pytest.mark.slow
 def test_a_judge_that_cannot_judge_is_told_of(writer: Path, here: Here, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(next(iter(FACTS)))
     said = here("synth", tmp_path / "a.txt", "--out", tmp_path / "t.jsonl", "--model", writer, "--temp", "0", "--json")
