@@ -17,12 +17,13 @@ Examples:
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from lab import chat, talks
 from lab.calls import Toolbox
 from lab.chat import Message
+from lab.hub_chat import offering
 from lab.run import Run
 from lab.tools import Python
 from lab.weights import Model
@@ -57,11 +58,12 @@ def run(config: Config, record: Run) -> None:
         if known:  # else it never learnt to search either
             mixed += [(SEARCHING, lookup.lesson), (STRAIGHT, lambda r: r.choice(known))]
         mixed += [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
+        prompts = [[Message(role="user", content=said)] for said in PROMPTS]
+        before = tuning.once(record, "before", lambda: by_head(record, model))
+        model = replace(model, tokenizer=offering(model.tokenizer, [tool.name]))  # told of it where it calls by JSON
         school = talks.endless(
             "code" + json.dumps(known), lessons.mixed("code", mixed), model.tokenizer, tuning.longest(config, model)
         )
-        prompts = [[Message(role="user", content=said)] for said in PROMPTS]
-        before = tuning.once(record, "before", lambda: by_head(record, model))
         tuning.tune(
             config, record, model, school, config.iters or ITERS, prompts,
             exam=lambda: before | by_code(record, model, tool),
