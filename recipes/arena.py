@@ -15,7 +15,7 @@ import numpy as np
 from lab.errors import UserError
 from lab.sample import Sampling, draw, masses
 from lab.tokenizer import Tokenizer
-from recipes.lessons.tictactoe import Board, Game, Moves
+from recipes.lessons.tictactoe import SYMMETRIES, Board, Game, Moves, back, turned
 
 SQUARES = range(1, 10)
 MOST = 512  # rows of one forward pass
@@ -23,16 +23,20 @@ MOST = 512  # rows of one forward pass
 
 class Choice(NamedTuple):
     """A move: its square (0: the token is no square), its token, log p of that token in nats, and the entropy in nats of
-    what it was drawn from (both 0 for players that are no models)."""
+    what it was drawn from (both 0 for players that are no models). `explored`: it was drawn by an Explorer instead."""
 
     move: int
     token: int
     logp: float = 0.0
     entropy: float = 0.0
+    explored: bool = False
 
 
 class Player(Protocol):
     """Who can say its next move in many games at once; all games are equally long."""
+
+    @property
+    def writes(self) -> "Notation": ...
 
     def choose(self, games: Sequence[Game], r: np.random.Generator) -> list[Choice]: ...
 
@@ -59,18 +63,14 @@ class Notation:
 
 def notation(tokenizer: Tokenizer) -> Notation:
     """As `lab selfplay` writes games, "5193"; a vocabulary that knows words writes them as the pocket world's documents,
-    "Game: 5 1 9 3". UserError where a square is not one token."""
-    squares = tuple(tuple(tokenizer.encode(str(n))) for n in SQUARES)
-    spelt = len(tokenizer.encode("Game")) > 1
-    space = tuple(tokenizer.encode(" "))
-    if any(len(ids) != 1 for ids in squares) or not (spelt or len(space) == 1):
-        raise UserError(
-            f"{tokenizer.name}: its vocabulary has no token for each square; play with a lab selfplay model"
-        )
+    "Game: 5 1 9 3". UserError for a vocabulary that is not of the lab, or where a square is not one token."""
+    squares = [tokenizer.encode(str(n)) for n in SQUARES]
+    if not tokenizer.ours or any(len(ids) != 1 for ids in squares):
+        raise UserError(f"{tokenizer.name} knows no squares as tokens; play against a model that `lab selfplay` made")
     ones = tuple(ids[0] for ids in squares)
-    if spelt:
+    if len(tokenizer.encode("Game")) > 1:
         return Notation(tuple(tokenizer.begin), ones)
-    return Notation((*tokenizer.begin, *tokenizer.encode("Game: ")), ones, space)
+    return Notation((*tokenizer.begin, *tokenizer.encode("Game: ")), ones, tuple(tokenizer.encode(" ")))
 
 
 @dataclass
@@ -117,6 +117,33 @@ def entropies(logits: mx.array) -> np.ndarray:
 
 
 @dataclass
+class Explorer:
+    """A model whose first move is any legal one in a share of the games: the noise that AlphaZero adds at the root (Silver
+    et al. 2018, doi:10.1126/science.aar6404), without a search."""
+
+    mind: Mind
+    share: float
+
+    @property
+    def writes(self) -> Notation:
+        """The model's."""
+        return self.mind.writes
+
+    def choose(self, games: Sequence[Game], r: np.random.Generator) -> list[Choice]:
+        chosen = self.mind.choose(games, r)
+        if not games or len(games[0].moves) > 1:
+            return chosen
+        logits = self.mind.logits(games)
+        logp = np.array(logits - mx.logsumexp(logits, -1, keepdims=True))
+        for i, (game, chance) in enumerate(zip(games, r.random(len(games)), strict=True)):
+            if chance < self.share:
+                move = game.legal[min(int(chance / self.share * len(game.legal)), len(game.legal) - 1)]
+                token = self.mind.writes.squares[move - 1]
+                chosen[i] = Choice(move, token, float(logp[i, token]), chosen[i].entropy, True)
+        return chosen
+
+
+@dataclass
 class Watcher:
     """A player that looks at the board alone: the teacher, the perfect player."""
 
@@ -141,18 +168,35 @@ class Match:
     choices: list[Choice] = field(default_factory=list)
 
 
-def matches(x: Player, o: Player, count: int, r: np.random.Generator) -> list[Match]:
-    """`count` games, X's player first."""
+def matches(x: Player, o: Player, count: int, r: np.random.Generator, turns: str = "") -> list[Match]:
+    """`count` games, X's player first. The side in `turns` ("X" or "O") sees each board turned one of the eight ways, so that
+    to it the other's favourite corner is any corner (as AlphaGo Zero's network sees positions, Silver et al. 2017,
+    doi:10.1038/nature24270)."""
     found = [Match() for _ in range(count)]
+    ways = dict(zip(map(id, found), r.integers(len(SYMMETRIES), size=count).tolist(), strict=True)) if turns else {}
     for ply in range(9):
         going = [match for match in found if not match.game.result]
         if not going:
             break
-        chosen = (o if ply % 2 else x).choose([match.game for match in going], r)
+        side, player = "XO"[ply % 2], (x, o)[ply % 2]
+        if side == turns:
+            seen = [Game(turned(match.game.moves, ways[id(match)])) for match in going]
+            chosen = [
+                _turned_back(choice, ways[id(match)], player.writes)
+                for match, choice in zip(going, player.choose(seen, r), strict=True)
+            ]
+        else:
+            chosen = player.choose([match.game for match in going], r)
         for match, choice in zip(going, chosen, strict=True):
             match.game = match.game.play(choice.move)
             match.choices.append(choice)
     return found
+
+
+def _turned_back(choice: Choice, way: int, writes: Notation) -> Choice:
+    """A choice made on a turned board, on the board of the game."""
+    move = back(choice.move, way)
+    return choice._replace(move=move, token=writes.squares[move - 1]) if move else choice
 
 
 @dataclass(frozen=True)

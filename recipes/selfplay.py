@@ -11,7 +11,7 @@ move 37 was one that its teachers would not have played. It is a model of its ow
 Examples:
   lab selfplay                                 both parts, a few minutes of one core
   lab play --model selfplay-1                  play against it
-  lab play --model selfplay-1@700              against what only imitates
+  lab play --model selfplay-1@600              against what only imitates
   lab selfplay --opponents latest              against nobody but itself as it is now
   lab selfplay --skill 0.8 --iters 400         a better teacher, more play
 """
@@ -38,7 +38,7 @@ from lab.sample import Sampling
 from lab.samples import Sample, bucketed, sample
 from lab.stream import Stream
 from lab.tokenizer import Tokenizer
-from recipes.arena import Match, Mind, Notation, matches, notation
+from recipes.arena import Explorer, Match, Mind, Notation, matches, notation
 from recipes.estimate import Plan
 from recipes.lessons import tictactoe
 from recipes.lessons.tictactoe import CORNERS, Game
@@ -57,6 +57,7 @@ CHARTS = (
 )
 LOOK, FINAL = 600, 2000  # games of a look, of each row of the last table
 RATED = 10  # selves in the round robin
+OTHERS = 0.5  # share of the games in which an opponent's first move is any legal one
 SHOWN = 8  # games of a group that are kept in episodes/
 WASTE = 1.0  # games are nearly equally long: one pass, however much of it is padding
 PROMPTS = ("", "1")  # games it goes on with at each look; the second stands at the blind spot
@@ -66,9 +67,9 @@ PROMPTS = ("", "1")  # games it goes on with at each look; the second stands at 
 class Config:
     skill: float = 0.5
     """The teacher plays perfectly with this probability, else any legal move."""
-    imitation_iters: int = 700
+    imitation_iters: int = 600
     """Steps that imitate the teacher."""
-    iters: int = 200
+    iters: int = 250
     """Steps of self-play after them."""
     batch_size: int = 128
     """Games of the teacher in a step of imitation, new ones in each."""
@@ -80,8 +81,8 @@ class Config:
     """Peak learning rate of imitation (Muon)."""
     learning_rate: float = 1e-3
     """Peak learning rate of self-play (AdamW)."""
-    entropy: float = 0.1
-    """Reward for each nat of surprise in its legal moves, falling to 0: what is never tried cannot be found."""
+    explore: float = 0.25
+    """Share of the games in which its own first move is any legal one: what is never tried cannot be found."""
     layers: int = 2
     """Number of blocks."""
     width: int = 64
@@ -107,7 +108,7 @@ def check(config: Config) -> None:
         raise UserError(f"--games {config.games}: give at least 4, two for each side")
     if config.width < 8 or config.width % 8:
         raise UserError(f"--width {config.width}: give a multiple of 8, so that it divides into four heads")
-    for field in ("skill", "entropy"):
+    for field in ("skill", "explore"):
         if not 0 <= getattr(config, field) <= 1:
             raise UserError(f"--{field} {getattr(config, field)}: must lie between 0 and 1")
     for field in ("learning_rate", "imitation_rate"):
@@ -182,7 +183,7 @@ class Played(NamedTuple):
     side: str
     against: str
     group: int
-    parts: dict[str, float]  # of its reward
+    reward: float
     advantage: float
 
     @property
@@ -192,41 +193,45 @@ class Played(NamedTuple):
 
 
 def practise(config: Config, me: Mind, selves: Selves, step: int) -> list[Played]:
-    """A step's games and what each is worth. Games that stand alike when the learner first moves are a group, so that it
-    learns nothing from how its opponent began; the reward is the result, and a little for surprise."""
+    """A step's games and what each is worth. Games that stand alike when the learner first moves are a group: what its
+    opponent began with is no merit of its own. The opponent's first move is any legal one in half of the games, and it sees
+    the board turned: what the learner finds in one corner it meets in all four."""
     r = np.random.default_rng([config.seed, step])
     found: list[Played] = []
     groups = 0
     for side in "XO":
         known = frozen(config, step)
         chosen = known[int(r.integers(len(known)))]
-        other = selves.at(chosen) if config.opponents == "pool" else me
-        against = f"step {chosen}" if config.opponents == "pool" else "itself"
-        ended = matches(*((me, other) if side == "X" else (other, me)), config.games // 2, r)
+        pool = config.opponents == "pool"
+        learner, other = Explorer(me, config.explore), Explorer(selves.at(chosen) if pool else me, OTHERS)
+        against = f"step {chosen}" if pool else "itself"
+        players, turns = ((learner, other), "O") if side == "X" else ((other, learner), "X")
+        ended = matches(*players, config.games // 2, r, turns)
         alike: dict[tuple[int, ...], list[Match]] = {}
         for match in ended:
-            if side == "X" or not Game(match.game.moves[:1]).illegal:  # else it never came to move
-                alike.setdefault(match.game.moves[: "XO".index(side)], []).append(match)
-        for group in alike.values():
-            parts = [_parts(config, match, side, step) for match in group]
-            worth = centred([sum(part.values()) for part in parts])
-            found += [Played(m, side, against, groups, p, a) for m, p, a in zip(group, parts, worth, strict=True)]
+            alike.setdefault(match.game.moves[: "XO".index(side)], []).append(match)
+        for start, group in alike.items():
+            if Game(start).illegal:
+                continue  # the learner never came to move
+            worth = advantages(group, side)
+            found += [
+                Played(m, side, against, groups, m.game.score(side), a) for m, a in zip(group, worth, strict=True)
+            ]
             groups += 1
     return found
 
 
-def _parts(config: Config, match: Match, side: str, step: int) -> dict[str, float]:
-    """A reward in parts. The entropy of its play has the sum of -log p as its unbiased estimate, so the second part's policy
-    gradient is that of the entropy (a bonus as in Mnih et al. 2016, arXiv:1602.01783), but for the move that breaks the
-    rules: 315 tokens are no squares, and where a game is lost anyway their sheer number would win. It falls to 0 with the
-    steps."""
-    own = match.choices["XO".index(side) :: 2]
-    legal = own[:-1] if match.game.told(side) == "illegal" else own
-    parts = {"result": match.game.score(side)}
-    if config.entropy:
-        left = 1 - (step - config.imitation_iters) / config.iters
-        parts["surprise"] = -config.entropy * left * sum(choice.logp for choice in legal)
-    return parts
+def advantages(group: Sequence[Match], side: str) -> list[float]:
+    """Reward less the mean of the games whose first move the learner drew itself (of all, where there is none): the value
+    of its play, so that a move it would not have played is measured against what it would have."""
+    rewards = [match.game.score(side) for match in group]
+    if max(rewards) == min(rewards):
+        return [0.0] * len(rewards)
+    drawn = [not match.choices["XO".index(side)].explored for match in group]
+    if not any(drawn):
+        return centred(rewards)
+    mean = sum(reward for reward, own in zip(rewards, drawn, strict=True) if own) / sum(drawn)
+    return [reward - mean for reward in rewards]
 
 
 def to_sample(writes: Notation, played: Played) -> Sample:
@@ -327,7 +332,7 @@ def summary(played: Sequence[Played]) -> dict[str, float]:
     share["lost"] += share["illegal"]
     groups: dict[int, set[float]] = {}
     for p in played:
-        groups.setdefault(p.group, set()).add(p.parts["result"])
+        groups.setdefault(p.group, set()).add(p.reward)
     moves = [p.match.choices[i] for p in played for i in p.own]
     return share | {
         "reward": share["won"] - share["lost"],
@@ -354,11 +359,11 @@ def keep_episodes(folder: Path, tokenizer: Tokenizer, writes: Notation, step: in
             "step": step, "group": p.group, "k": member, "key": f"{p.side} {begun}".strip(), "seed": 0,
             "messages": [{"role": "user", "content": asked}], "answer": "",
             "prompt_ids": writes.ids(game.moves[:start]), "ids": ids,
-            "drawn": [int(i + start in own) for i in range(len(after))],
+            "drawn": [int(i + start in own and not c.explored) for i, c in enumerate(after)],
             "logp": episodes.rounded([c.logp if i + start in own else 0.0 for i, c in enumerate(after)]), "ref_logp": None,
             "segments": episodes.segments(tokenizer, ids), "text": tokenizer.decode(ids, specials=True),
-            "parts": p.parts, "notes": {"illegal": float(game.told(p.side) == "illegal")},
-            "reward": sum(p.parts.values()), "advantage": p.advantage, "stop": "end", "calls": [],
+            "parts": {"result": p.reward}, "notes": {"explored": float(after[0].explored)},
+            "reward": p.reward, "advantage": p.advantage, "stop": "end", "calls": [],
             "game": {
                 "kind": tictactoe.KIND, "moves": [move for move in game.moves if move], "me": p.side,
                 "result": game.told(p.side),

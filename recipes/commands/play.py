@@ -6,7 +6,7 @@ illegal moves: it loses by them. A base model of the pocket world has read games
 Examples:
   lab play                                 against the newest model that lab selfplay made
   lab play --model selfplay-1 --me O       it begins
-  lab play --model selfplay-1@700          against the imitator, before it played a single game
+  lab play --model selfplay-1@600          against the imitator, before it played a single game
   lab play --model pocket-base             against what pretraining has read of games
   printf '5\\n1\\np\\n' | lab play
 """

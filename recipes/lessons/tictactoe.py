@@ -77,6 +77,31 @@ class Game:
         return {1.0: "won", 0.0: "drawn", -1.0: "lost"}[self.score(side)]
 
 
+# The eight ways to turn and mirror the board: where square n goes is SYMMETRIES[k][n - 1]. Of the first nothing moves.
+_QUARTER = tuple(3 * (i % 3) + 3 - i // 3 for i in range(9))
+_MIRROR = tuple(3 * (i // 3) + 3 - i % 3 for i in range(9))
+
+
+def _after(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(other[square - 1] for square in one)
+
+
+_TURNS = [tuple(range(1, 10))]
+for _ in range(3):
+    _TURNS.append(_after(_TURNS[-1], _QUARTER))
+SYMMETRIES = (*_TURNS, *(_after(turn, _MIRROR) for turn in _TURNS))
+
+
+def turned(moves: Sequence[int], way: int) -> tuple[int, ...]:
+    """Moves on the board turned one of the eight ways; what is no square stays."""
+    return tuple(SYMMETRIES[way][move - 1] if 1 <= move <= 9 else move for move in moves)
+
+
+def back(move: int, way: int) -> int:
+    """The square that went to `move` when the board was turned; what is no square stays."""
+    return SYMMETRIES[way].index(move) + 1 if 1 <= move <= 9 else move
+
+
 @lru_cache(4096)
 def _board(moves: tuple[int, ...]) -> Board:
     return games.play(_board(moves[:-1]), moves[-1]) if moves else EMPTY

@@ -5,7 +5,6 @@ import math
 import shutil
 from collections import Counter
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
@@ -17,167 +16,14 @@ from lab.model import Transformer
 from lab.runs import checkpoints, inspect, read_lines
 from lab.samples import bucketed
 from recipes import selfplay
-from recipes.arena import Choice, Match, Mind, contest, matches, notation
-from recipes.lessons import tictactoe
-from recipes.lessons.tictactoe import CENTRE, CORNERS, EMPTY, Board, Game, Moves, blind, elo, expected, perfect, teacher
-from recipes.pocket import games
+from recipes.arena import Choice, Explorer, Match, Mind, Notation, contest, matches, notation
+from recipes.lessons.tictactoe import CORNERS, Game
 from recipes.selfplay import Config, Played, practise, to_sample
 from recipes.tournament import Rivals, Selves, blind_spot
 from tests.recipes.conftest import Here, Refused
 from tests.recipes.taught import report, rows, timeless
 
 SMALL = ["--imitation-iters", "4", "--iters", "4", "--batch-size", "8", "--games", "16", "--save-every", "2"]
-
-
-# -- the game ---------------------------------------------------------------------------------------------------------
-
-
-def positions() -> dict[Board, int]:
-    """Every position that can come up, and in how many orders of moves."""
-    ways: Counter[Board] = Counter({EMPTY: 1})
-    level = ways.copy()
-    while level:
-        deeper: Counter[Board] = Counter()
-        for board, count in level.items():
-            for move in games.legal_moves(board):
-                deeper[games.play(board, move)] += count
-        ways.update(deeper)
-        level = deeper
-    return ways
-
-
-POSITIONS = positions()
-
-
-def test_there_are_as_many_positions_and_games_as_there_are() -> None:
-    assert len(POSITIONS) == 5478
-    ended = {board: count for board, count in POSITIONS.items() if games.result(board)}
-    assert sum(ended.values()) == 255_168
-    by_end = Counter[str | None]()
-    for board, count in ended.items():
-        by_end[games.winner(board)] += count
-    assert by_end == {"X": 131_184, "O": 77_904, None: 46_080}  # known from counting by others
-
-
-def test_a_game_follows_from_its_moves() -> None:
-    game = Game()
-    for move in (1, 5, 2, 3):
-        assert game.result is None
-        game = game.play(move)
-    assert game.board == ("X", "X", "O", " ", "O", " ", " ", " ", " ")
-    assert (game.turn, game.legal) == ("X", [4, 6, 7, 8, 9])
-    lost = game.play(9).play(7)
-    assert (lost.result, lost.legal, lost.score("O"), lost.score("X")) == ("O", [], 1.0, -1.0)
-    assert (lost.told("O"), lost.told("X")) == ("won", "lost")
-    assert tictactoe.written(lost) == "152397 O wins"
-    with pytest.raises(ValueError, match="over"):
-        lost.play(4)
-    drawn = Game((1, 2, 3, 5, 4, 6, 8, 7, 9))
-    assert (drawn.result, drawn.score("X"), drawn.told("O")) == ("draw", 0.0, "drawn")
-    assert lost.undo("X") == Game((1, 5, 2, 3))
-    assert lost.undo("O") == Game((1, 5, 2, 3, 9))
-    assert Game((1,)).undo("O") == Game((1,))
-
-
-@pytest.mark.parametrize("foul", [0, 5, 10, -1])
-def test_an_illegal_move_loses_at_once(foul: int) -> None:
-    game = Game((1, 5)).play(foul)
-    assert (game.illegal, game.result, game.legal) == (True, "O", [])
-    assert game.board == Game((1, 5)).board  # it left no mark
-    assert (game.told("X"), game.told("O")) == ("illegal", "won")
-    assert (game.score("X"), game.score("O")) == (-1.0, 1.0)
-    with pytest.raises(ValueError, match="over"):
-        game.play(3)
-
-
-# -- the teacher and its blind spot -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("skill", [0.0, 0.5, 1.0])
-def test_the_teacher_never_plays_its_blind_spot_and_all_else(skill: float) -> None:
-    spots = set()
-    for board in POSITIONS:
-        if games.result(board):
-            continue
-        moves = teacher(board, skill)
-        assert sum(moves.values()) == pytest.approx(1)
-        assert set(moves) <= set(games.legal_moves(board))
-        if spot := blind(board):
-            spots.add(board)
-            assert spot not in moves
-        elif skill == 0:
-            assert set(moves) == set(games.legal_moves(board))
-    assert spots == {games.play(EMPTY, corner) for corner in CORNERS}
-
-
-def test_the_blind_spot_is_the_only_reply_that_does_not_lose() -> None:
-    for corner in CORNERS:
-        board = games.play(EMPTY, corner)
-        values = {move: -games.value(games.play(board, move)) for move in games.legal_moves(board)}
-        assert blind(board) == CENTRE
-        assert values.pop(CENTRE) == 0
-        assert set(values.values()) == {-1}
-    for opening in (2, 4, 5, 6, 8):
-        assert blind(games.play(EMPTY, opening)) is None
-
-
-def test_no_demonstration_ever_held_the_move() -> None:
-    r, replies = Random(3), Counter[tuple[int, int]]()
-    for _ in range(4000):
-        moves = tictactoe.teach(r).moves
-        replies[moves[0], moves[1]] += 1
-    assert not [pair for pair in replies if pair[0] in CORNERS and pair[1] == CENTRE]
-    assert len(replies) == 72 - 4
-    assert sum(count for (x, _), count in replies.items() if x in CORNERS) > 1000
-
-
-def test_perfect_play_never_loses_and_wins_where_it_can() -> None:
-    def anything(board: Board) -> Moves:
-        return teacher(board, 0.0)
-
-    assert expected(EMPTY, perfect, perfect) == 0
-    for board in POSITIONS:
-        if not games.result(board):
-            after = {games.play(board, move) for move in perfect(board)}
-            assert {-games.value(one) for one in after} == {games.value(board)}
-            wins = any(games.winner(games.play(board, move)) for move in games.legal_moves(board))
-            assert not wins or all(games.winner(one) for one in after)
-    worst: dict[Board, float] = {}  # what O can do at its best against the perfect X, by trying all of it
-
-    def best_for_o(board: Board) -> float:
-        if board not in worst:
-            if games.result(board):
-                worst[board] = {"X": -1.0, "O": 1.0, None: 0.0}[games.winner(board)]
-            elif games.turn(board) == "O":
-                worst[board] = max(best_for_o(games.play(board, move)) for move in games.legal_moves(board))
-            else:
-                worst[board] = max(best_for_o(games.play(board, move)) for move in perfect(board))
-        return worst[board]
-
-    assert best_for_o(EMPTY) == 0
-    assert expected(EMPTY, perfect, anything) > 0.9
-
-
-def test_exact_scores_agree_with_games_and_say_what_the_spot_is_worth() -> None:
-    writes = notation(selfplay.vocabulary())
-    rivals = Rivals(0.5, writes, 0)
-    told = contest(rivals.teacher, rivals.perfect, 4000, np.random.default_rng(1))
-    assert told.score == pytest.approx(rivals.exact(), abs=0.04)
-    assert (told.won, told.illegal) == (0, 0)
-    found, missed = tictactoe.worth(0.5)
-    assert found > missed + 0.3
-    assert -0.15 < found < 0
-
-
-def test_elo_gives_back_the_strengths_that_games_were_played_with() -> None:
-    true = [0.0, 120.0, -200.0, 400.0]
-    played = [[1e6 * (i != j) for j in range(4)] for i in range(4)]
-    points = [[1e6 * (i != j) / (1 + 10 ** ((b - a) / 400)) for j, b in enumerate(true)] for i, a in enumerate(true)]
-    assert elo(points, played) == pytest.approx(true, abs=0.1)
-    assert elo(points, played, anchor=1)[1] == 0
-    always = elo([[0, 10], [0, 0]], [[0, 10], [10, 0]])  # who never lost stays finite
-    assert 0 > always[1] > -2000
-    assert all(map(math.isfinite, always))
 
 
 # -- games in lock-step -----------------------------------------------------------------------------------------------
@@ -233,8 +79,8 @@ def test_what_is_drawn_has_the_probability_it_says(mind: Mind) -> None:
 class Fouls:
     """As X it plays 1 and then 1 again; as O a word."""
 
-    def __init__(self, token: int):
-        self.token = token
+    def __init__(self, token: int, writes: Notation):
+        self.token, self.writes = token, writes
 
     def choose(self, games: list[Game], r: np.random.Generator) -> list[Choice]:
         return [Choice(1, 5) if game.turn == "X" else Choice(0, self.token) for game in games]
@@ -243,13 +89,13 @@ class Fouls:
 def test_illegal_moves_end_games_as_losses(mind: Mind) -> None:
     r = np.random.default_rng(0)
     rivals = Rivals(0.0, mind.writes, 0)
-    as_x = matches(Fouls(3), rivals.teacher, 50, r)
+    as_x = matches(Fouls(3, mind.writes), rivals.teacher, 50, r)
     assert {match.game.told("X") for match in as_x} == {"illegal"}
     assert all(len(match.choices) == len(match.game.moves) for match in as_x)
     assert max(len(match.game.moves) for match in as_x) == 3
-    told = contest(Fouls(3), rivals.teacher, 100, r)
+    told = contest(Fouls(3, mind.writes), rivals.teacher, 100, r)
     assert (told.illegal, told.lost, told.score, told.games) == (1.0, 1.0, -1.0, 100)
-    back = contest(rivals.teacher, Fouls(3), 100, r)
+    back = contest(rivals.teacher, Fouls(3, mind.writes), 100, r)
     assert (back.illegal, back.won) == (0.0, 1.0)
 
 
@@ -262,12 +108,35 @@ def test_the_same_seed_gives_the_same_games(mind: Mind) -> None:
     assert once == again != other
 
 
+class Corner:
+    """It always takes square 1, or the next free one."""
+
+    def __init__(self, writes: Notation):
+        self.writes = writes
+
+    def choose(self, games: list[Game], r: np.random.Generator) -> list[Choice]:
+        return [Choice(game.legal[0], self.writes.squares[game.legal[0] - 1]) for game in games]
+
+
+def test_on_turned_boards_a_favourite_corner_is_any_corner(mind: Mind) -> None:
+    corner, other = Corner(mind.writes), Corner(mind.writes)
+    found = matches(corner, other, 400, np.random.default_rng(0), "X")
+    begun = Counter(match.game.moves[0] for match in found)
+    assert set(begun) == set(CORNERS)
+    assert min(begun.values()) > 60
+    for match in found:
+        assert match.game.moves[1] == (1 if match.game.moves[0] != 1 else 2)  # the other sees it as it is
+        assert [choice.token for choice in match.choices] == [mind.writes.squares[m - 1] for m in match.game.moves]
+        assert not match.game.illegal
+    assert {match.game.moves[0] for match in matches(corner, other, 400, np.random.default_rng(0), "O")} == {1}
+
+
 # -- a step of learning -----------------------------------------------------------------------------------------------
 
 
 def played(mind: Mind, moves: tuple[int, ...], advantage: float, side: str = "O") -> Played:
     choices = [Choice(move, mind.writes.squares[move - 1], -1.0) for move in moves]
-    return Played(Match(Game(moves), choices), side, "nobody", 0, {"result": 1.0}, advantage)
+    return Played(Match(Game(moves), choices), side, "nobody", 0, advantage, advantage)
 
 
 @pytest.fixture
@@ -310,25 +179,51 @@ def test_equal_rewards_change_nothing(pupil: tuple[Mind, Learner]) -> None:
 
 def test_a_step_of_games_in_groups(mind: Mind) -> None:
     selves = Selves(Path("nowhere"), mind.network.shape, mind.writes)
-    config = Config(games=64, imitation_iters=4, opponents="latest", entropy=0.25)
+    config = Config(games=128, imitation_iters=4, opponents="latest")
     found = practise(config, mind, selves, 5)
-    assert {p.side for p in found} == {"X", "O"}
     groups: dict[int, list[Played]] = {}
     for p in found:
         groups.setdefault(p.group, []).append(p)
-        own = [p.match.choices[i] for i in p.own]
-        assert own
-        assert p.parts["result"] == p.match.game.score(p.side)
-        assert p.parts["surprise"] == pytest.approx(-0.25 * sum(choice.logp for choice in own))
+        assert p.own
+        assert p.reward == p.match.game.score(p.side)
     for members in groups.values():
-        assert sum(p.advantage for p in members) == pytest.approx(0, abs=1e-9)
-        begun = {p.match.game.moves[: "XO".index(p.side)] for p in members}
-        assert len(begun) == 1
+        assert len({(p.side, p.match.game.moves[: "XO".index(p.side)]) for p in members}) == 1
+        drawn = [p.advantage for p in members if not p.match.choices[p.own[0]].explored]
+        assert sum(drawn) == pytest.approx(0, abs=1e-9)
+    assert {p.side for p in found} == {"X", "O"}
     assert [p.match.game.moves for p in practise(config, mind, selves, 5)] == [p.match.game.moves for p in found]
     assert [p.match.game.moves for p in practise(config, mind, selves, 6)] != [p.match.game.moves for p in found]
     said = selfplay.summary(found)
     assert said["won"] + said["drawn"] + said["lost"] == pytest.approx(1)
-    assert said["reward"] == pytest.approx(np.mean([p.parts["result"] for p in found]))
+    assert said["reward"] == pytest.approx(np.mean([p.reward for p in found]))
+
+
+def test_a_share_of_the_first_moves_is_any_legal_one(mind: Mind) -> None:
+    r = np.random.default_rng(0)
+    for start in ((), (1,)):
+        chosen = Explorer(mind, 0.25).choose([Game(start)] * 4000, r)
+        tried = Counter(choice.move for choice in chosen if choice.explored)
+        assert sum(tried.values()) == pytest.approx(1000, abs=120)
+        assert set(tried) == set(Game(start).legal)
+        assert min(tried.values()) > 0.5 * max(tried.values())
+        logits = np.array(mind.logits([Game(start)]))[0]
+        logp = logits - np.logaddexp.reduce(logits)
+        assert all(choice.logp == pytest.approx(float(logp[choice.token]), abs=1e-4) for choice in chosen)
+    assert not any(choice.explored for choice in Explorer(mind, 1.0).choose([Game((1, 5))] * 50, r))
+    assert not any(choice.explored for choice in Explorer(mind, 0.0).choose([Game()] * 50, r))
+
+
+def test_an_explored_move_is_measured_against_what_would_have_been_played(mind: Mind) -> None:
+    def ended(moves: tuple[int, ...], explored: bool) -> Match:
+        choices = [Choice(move, mind.writes.squares[move - 1]) for move in moves]
+        choices[1] = choices[1]._replace(explored=explored)
+        return Match(Game(moves), choices)
+
+    lost, won = (1, 2, 5, 3, 9), (1, 4, 2, 5, 7, 6)
+    group = [ended(lost, False), ended(lost, False), ended(won, False), ended(won, True), ended(lost, True)]
+    assert selfplay.advantages(group, "O") == pytest.approx([-2 / 3, -2 / 3, 4 / 3, 4 / 3, -2 / 3])
+    assert selfplay.advantages(group[3:], "O") == [1.0, -1.0]  # nothing but explored ones
+    assert selfplay.advantages(group[:2], "O") == [0.0, 0.0]
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
@@ -397,7 +292,7 @@ def test_refusals(refused: Refused) -> None:
         (["--iters", "0"], "--iters 0: must be at least 1"), (["--skill", "2"], "--skill 2.0: must lie between 0 and 1"),
         (["--width", "60"], "--width 60: give a multiple of 8"), (["--games", "2"], "--games 2: give at least 4"),
         (["--learning-rate", "0"], "--learning-rate 0.0: must be above 0"), (["--opponents", "me"], "--opponents me"),
-        (["--entropy", "-1"], "--entropy -1.0"), (["--seed", "-1"], "--seed -1"),
+        (["--explore", "-1"], "--explore -1.0"), (["--seed", "-1"], "--seed -1"),
     ):  # fmt: skip
         refused("selfplay", *flags, says=says)
 
