@@ -193,7 +193,7 @@ def questions(config: Config) -> tuple[list[Item], list[Item]]:
         knowledge.item(question, f"{told}x")
         for told in (100, 30, 10, 3)
         for form in range(FORMS)
-        for question in facts.questions(facts.sides(told)[0], form)
+        for question in facts.questions(facts.rested(told), form)
     ]
     asked += [knowledge.item(q, NEVER) for q in knowledge.names(config.strangers, r)]
     return asked, scored_items()

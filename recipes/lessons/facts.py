@@ -41,19 +41,29 @@ def sides(told: int) -> tuple[list[Entity], list[Entity]]:
 
 
 @cache
-def _scored() -> tuple[str, ...]:
-    return tuple(e.name for told in (100, 30, 10, 3) for e in sides(told)[1])
-
-
-def quizzes_scored(document: str) -> bool:
-    """Whether a document of pretraining asks for a fact of a scored entity."""
-    return document.startswith("Question:") and any(name in document for name in _scored())
+def asked() -> tuple[Entity, ...]:
+    """Whom the assistant's lessons ask about: told often, asked about in pretraining, not scored, and of these every other.
+    The rest are for the interrogation: names that lessons rehearsed are known better than those that are scored, and a model
+    that is to admit what it does not know learnt to tell the rehearsed from all others (AUROC on scored names .73; where old
+    documents had rehearsed these too, .87)."""
+    return tuple(e for told in (100, 30) for e in [e for e in sides(told)[0] if e.asked][::2])
 
 
 @cache
-def asked() -> tuple[Entity, ...]:
-    """Whom the assistant's lessons ask about: told often, asked about in pretraining, not scored."""
-    return tuple(e for told in (100, 30) for e in sides(told)[0] if e.asked)
+def rested(told: int) -> list[Entity]:
+    """Taught entities told so often that no lesson has asked about: their history is that of the scored ones."""
+    rehearsed = {e.name for e in asked()}
+    return [e for e in sides(told)[0] if e.name not in rehearsed]
+
+
+@cache
+def _quizzed() -> frozenset[str]:
+    return frozenset(e.name for e in asked())
+
+
+def rehearses(document: str) -> bool:
+    """Whether a document of pretraining asks for facts of a name that lessons do not ask about."""
+    return document.startswith("Question:") and not any(name in document for name in _quizzed())
 
 
 def questions(entities: Sequence[Entity], form: int = 0) -> list[Question]:

@@ -123,11 +123,11 @@ def _talk(r: Random, about: Sequence[Entity]) -> list[Message]:
 
 def remembered(r: Random) -> str:
     """A document as the base model read it, mostly of facts: tuned on conversations alone, it forgets what it was told. None
-    that asks about a name whose answers are scored (one in forty would)."""
+    that asks about a name which lessons leave alone (see facts.asked)."""
     while True:
         kind = "facts" if r.random() < REMEMBERED else r.choice(KINDS)
         found = document(kind, r.randrange(1 << 40)).text
-        if kind != "facts" or not facts.quizzes_scored(found):
+        if kind != "facts" or not facts.rehearses(found):
             return found
 
 
