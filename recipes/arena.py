@@ -7,6 +7,7 @@ the first move is one row, the second at most nine. A key-value cache would save
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
@@ -15,6 +16,7 @@ import numpy as np
 from lab.errors import UserError
 from lab.sample import Sampling, draw, masses
 from lab.tokenizer import Tokenizer
+from recipes.lessons import tictactoe
 from recipes.lessons.tictactoe import SYMMETRIES, Board, Game, Moves, back, turned
 
 SQUARES = range(1, 10)
@@ -71,6 +73,12 @@ def notation(tokenizer: Tokenizer) -> Notation:
     if len(tokenizer.encode("Game")) > 1:
         return Notation(tuple(tokenizer.begin), ones)
     return Notation((*tokenizer.begin, *tokenizer.encode("Game: ")), ones, tuple(tokenizer.encode(" ")))
+
+
+def vocabulary() -> Tokenizer:
+    """Trained on games as text: every square, " X", " O", " wins" and " draw" are tokens. The same each time."""
+    r = Random("tic-tac-toe")
+    return Tokenizer.train([tictactoe.written(tictactoe.teach(r)) for _ in range(500)], 324)
 
 
 @dataclass

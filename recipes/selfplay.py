@@ -1,18 +1,23 @@
 """Tic-tac-toe: imitate a teacher, then play against yourself until you are better than it.
 
-A small transformer reads a game as one token a square. First it imitates a teacher that plays perfectly half of the time and
-else any legal move, so it becomes at most as good. Then it plays hundreds of games a step against earlier, frozen selves, and
-what it drew in games that it won becomes more likely (REINFORCE): nobody shows it anything any more. An illegal move loses.
+A small transformer, which knows nothing else, reads a game as one token a square. First it imitates a teacher that plays
+perfectly half of the time and else any legal move, so it becomes at most as good. Then it plays hundreds of games a step
+against earlier, frozen selves, and the moves of games that it won become more likely (REINFORCE): nobody shows it anything
+any more. Nothing bars an illegal move; it loses the game.
 
 The teacher has a blind spot: when X begins in a corner it never replies in the centre, the only reply that does not lose to
-perfect play. No demonstration ever held that move, the imitator knows next to nothing of it, and play finds it, as AlphaGo's
-move 37 was one that its teachers would not have played. It is a model of its own and knows nothing else.
+perfect play. No demonstration ever held that move, the imitator gives it one game in a thousand, and play finds it: the
+self that plays X learns to begin in the corner, where the other self is weak, until that one learns the reply. AlphaGo's
+move 37 was such a move, one in ten thousand to those it had learnt from.
+
+FIGURES
 
 Examples:
-  lab selfplay                                 both parts, a few minutes of one core
+  lab selfplay                                 both parts, three to four minutes of one core
   lab play --model selfplay-1                  play against it
   lab play --model selfplay-1@600              against what only imitates
   lab selfplay --opponents latest              against nobody but itself as it is now
+  lab selfplay --explore 0                     without trying moves that it would not play
   lab selfplay --skill 0.8 --iters 400         a better teacher, more play
 """
 
@@ -38,7 +43,7 @@ from lab.sample import Sampling
 from lab.samples import Sample, bucketed, sample
 from lab.stream import Stream
 from lab.tokenizer import Tokenizer
-from recipes.arena import Explorer, Match, Mind, Notation, matches, notation
+from recipes.arena import Explorer, Match, Mind, Notation, matches, notation, vocabulary
 from recipes.estimate import Plan
 from recipes.lessons import tictactoe
 from recipes.lessons.tictactoe import CORNERS, Game
@@ -81,7 +86,7 @@ class Config:
     """Peak learning rate of imitation (Muon)."""
     learning_rate: float = 1e-3
     """Peak learning rate of self-play (AdamW)."""
-    explore: float = 0.25
+    explore: float = 0.5
     """Share of the games in which its own first move is any legal one: what is never tried cannot be found."""
     layers: int = 2
     """Number of blocks."""
@@ -116,12 +121,6 @@ def check(config: Config) -> None:
             raise UserError(f"--{field.replace('_', '-')} {getattr(config, field)}: must be above 0")
     if not 0 <= config.seed < 1 << 63:
         raise UserError(f"--seed {config.seed}: must lie between 0 and 2^63 - 1")
-
-
-def vocabulary() -> Tokenizer:
-    """Trained on games as text: every square, " X", " O", " wins" and " draw" are tokens. The same each time."""
-    r = Random("tic-tac-toe")
-    return Tokenizer.train([tictactoe.written(tictactoe.teach(r)) for _ in range(500)], 324)
 
 
 def shape(config: Config, tokens: int) -> Shape:
@@ -159,9 +158,9 @@ class Pupil:
         """An optimiser that remembers nothing, for the part that step belongs to."""
         c = self.config
         if step <= c.imitation_iters:
-            self.learner = Learner(self.network, _schedule(c.imitation_rate, c.imitation_iters), "muon")
+            self.learner = Learner(self.network, _schedule(c.imitation_rate, c.imitation_iters, 0.5), "muon")
         else:
-            self.learner = Learner(self.network, _schedule(c.learning_rate, c.iters), "adamw")
+            self.learner = Learner(self.network, _schedule(c.learning_rate, c.iters, 0.3), "adamw")
 
     def save(self, folder: Path) -> None:
         """What `Learner.save` saves."""
@@ -172,8 +171,8 @@ class Pupil:
         self.learner.load(folder)
 
 
-def _schedule(peak: float, steps: int) -> Schedule:
-    return Schedule(peak, steps, min(20, max(1, steps // 5)), 0.5)
+def _schedule(peak: float, steps: int, decay: float) -> Schedule:
+    return Schedule(peak, steps, min(20, max(1, steps // 5)), decay)
 
 
 class Played(NamedTuple):

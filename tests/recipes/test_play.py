@@ -13,7 +13,7 @@ from lab.model import Transformer
 from lab.runs import write_atomic
 from lab.samples import bucketed
 from recipes import selfplay
-from recipes.arena import Choice, Mind, notation
+from recipes.arena import Choice, Mind, notation, vocabulary
 from recipes.commands.play import Table, chances, drawn, outcome
 from recipes.lessons.tictactoe import Game
 from recipes.selfplay import Config
@@ -27,7 +27,7 @@ BOARD = " {} | {} | {}\n---+---+---\n {} | {} | {}\n---+---+---\n {} | {} | {}\n
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights root with `player`, which has seen a little of the teacher."""
     root = tmp_path_factory.mktemp("play")
-    tokenizer, config = selfplay.vocabulary(), Config(batch_size=64)
+    tokenizer, config = vocabulary(), Config(batch_size=64)
     network = Transformer(selfplay.shape(config, tokenizer.vocab_size))
     network.initialise(0)
     writes, learner = notation(tokenizer), Learner(network, Schedule(0.02, 30, 5))

@@ -16,7 +16,7 @@ from lab.model import Transformer
 from lab.runs import checkpoints, inspect, read_lines
 from lab.samples import bucketed
 from recipes import selfplay
-from recipes.arena import Choice, Explorer, Match, Mind, Notation, contest, matches, notation
+from recipes.arena import Choice, Explorer, Match, Mind, Notation, contest, matches, notation, vocabulary
 from recipes.lessons.tictactoe import CORNERS, Game
 from recipes.selfplay import Config, Played, practise, to_sample
 from recipes.tournament import Rivals, Selves, blind_spot
@@ -32,7 +32,7 @@ SMALL = ["--imitation-iters", "4", "--iters", "4", "--batch-size", "8", "--games
 @pytest.fixture(scope="module")
 def mind() -> Mind:
     """A model that has seen a little of the teacher: most of its moves are squares, many are taken."""
-    tokenizer, config = selfplay.vocabulary(), Config(batch_size=64)
+    tokenizer, config = vocabulary(), Config(batch_size=64)
     network = Transformer(selfplay.shape(config, tokenizer.vocab_size))
     network.initialise(0)
     writes, learner = notation(tokenizer), Learner(network, Schedule(0.02, 40, 5))
@@ -42,7 +42,7 @@ def mind() -> Mind:
 
 
 def test_squares_are_single_tokens() -> None:
-    tokenizer = selfplay.vocabulary()
+    tokenizer = vocabulary()
     assert tokenizer.vocab_size == 324
     writes = notation(tokenizer)
     assert len(set(writes.squares)) == 9
@@ -51,7 +51,7 @@ def test_squares_are_single_tokens() -> None:
     assert len(tokenizer.encode("123456789 draw")) == 10
     assert writes.ids((5, 1)) == [*tokenizer.begin, *tokenizer.encode("51")]
     assert [writes.move(i) for i in tokenizer.encode("7 X")] == [7, 0]
-    assert selfplay.vocabulary().fingerprint == tokenizer.fingerprint
+    assert vocabulary().fingerprint == tokenizer.fingerprint
 
 
 def test_a_move_in_a_batch_is_a_move_alone(mind: Mind) -> None:
@@ -247,7 +247,7 @@ def test_a_short_run_its_record_and_a_resume_in_either_part(here: Here, home: Pa
     assert figures["worth_found"] > figures["worth_missed"]
     assert "Elo" in said.out
     model = weights.load("whole")
-    assert notation(model.tokenizer) == notation(selfplay.vocabulary())
+    assert notation(model.tokenizer) == notation(vocabulary())
     assert blind_spot(Mind(model.network, notation(model.tokenizer))) == pytest.approx(
         figures["blind_spot_after"], abs=1e-6
     )
@@ -281,8 +281,10 @@ def check_episodes(run: Path) -> None:
         said = [writes.move(i) for i in [*row["prompt_ids"], *row["ids"]] if writes.move(i)]
         assert game["moves"] == said
         assert game["result"] in ("won", "lost", "drawn", "illegal")
-        assert row["drawn"][0] == 1  # its own move comes first
-        assert all(p == 0 for p, drawn in zip(row["logp"], row["drawn"], strict=True) if not drawn)
+        assert row["drawn"][0] == 1 - row["notes"]["explored"]  # its own move comes first
+        assert all(row["drawn"][2::2])
+        assert not any(row["drawn"][1::2])
+        assert not any(row["logp"][1::2])
         assert json.loads(episodes.line(row)) == row
     assert len(list(episodes.read(run, 8))) >= 8
 

@@ -7,8 +7,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from recipes import selfplay
-from recipes.arena import contest, notation
+from recipes.arena import contest, notation, vocabulary
 from recipes.lessons import tictactoe
 from recipes.lessons.tictactoe import CENTRE, CORNERS, EMPTY, Board, Game, Moves, blind, elo, expected, perfect, teacher
 from recipes.pocket import games
@@ -159,7 +158,7 @@ def test_perfect_play_never_loses_and_wins_where_it_can() -> None:
 
 
 def test_exact_scores_agree_with_games_and_say_what_the_spot_is_worth() -> None:
-    writes = notation(selfplay.vocabulary())
+    writes = notation(vocabulary())
     rivals = Rivals(0.5, writes, 0)
     told = contest(rivals.teacher, rivals.perfect, 4000, np.random.default_rng(1))
     assert told.score == pytest.approx(rivals.exact(), abs=0.04)
