@@ -30,6 +30,10 @@ RECIPES = {
     "grpo": ("recipes.grpo", "reinforcement learning on what can be verified: groups of replies, the right ones win"),
     "rejection": ("recipes.rejection", "keep the right replies, retrain on them, repeat"),
     "selfplay": ("recipes.selfplay", "tic-tac-toe: imitate a teacher, then play against yourself until you are better"),
+    "reward-model": (
+        "recipes.reward_model",
+        "learn from rankings which of two replies people prefer, and score any reply",
+    ),
     "probes": ("recipes.probes", "see what a base model is: recital, few-shot, calibration, and four more probes"),
 }
 COMMANDS = {
@@ -49,6 +53,11 @@ COMMANDS = {
     ),
     "eval": ("recipes.commands.evaluate", "how often a model is right on problems with a judge: pass@k, side by side"),
     "judge": ("recipes.commands.judge", "a local model judges replies: right or wrong, or which of two is better"),
+    "rank": (
+        "recipes.commands.rank",
+        "rank replies best to worst, yourself or scripted: what a reward model learns from",
+    ),
+    "score": ("recipes.commands.score", "score replies with a reward model, best first"),
     "plan": ("recipes.commands.plan", "what a run would do: memory, time, disk, the exact command"),
     "runs": ("recipes.commands.runs", "list runs and models"),
     "ctl": ("recipes.commands.ctl", "pause, resume, checkpoint or stop a live run"),
