@@ -59,7 +59,7 @@ CHARTS = (
     {"title": "tokens a second", "keys": ["tok_s"]},
     {"title": "memory, GB", "keys": ["mem_active", "mem_peak", "mem_cache", "mem_process", "mem_swap"]},
 )  # fmt: skip
-PASSES = 3  # through the rankings
+PASSES = 2  # through the rankings
 LOOKED = 100  # rankings that were trained on, of whom accuracy is told beside the held-out ones
 
 
@@ -75,7 +75,7 @@ class Config(Tuning):
     batch_size: int | None = None
     """Rankings a step (16 up to 30M parameters, 4 above)."""
     iters: int | None = None
-    """Optimiser steps (3 passes)."""
+    """Optimiser steps (2 passes)."""
     learning_rate: float | None = None
     """Peak rate (full: muon 0.004, adamw 1e-3 up to 30M parameters, 1e-5 above; lora: adamw 1e-4)."""
     replies: int = 256
