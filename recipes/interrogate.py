@@ -8,11 +8,11 @@ trained on: those names are only asked before and after.
 Without --data the questions are the pocket world's: facts told 100 to 3 times, and as many names that nobody ever told of.
 With --data they are yours: rows {"question", "answer"}, and "about" where several are about one thing.
 
-Expected, pocket preset, 700 steps of the last two layers (seeds 0 / 1; 3 CPU-minutes): never-seen invented .93 / .94 -> .14 /
-.15, known kept .67 / .61; AUROC of P("don't know") .87 / .87; answering only below a doubt would keep .80 and invent .29 / .27.
-Measured on the way: with all four layers the trained names are learnt by heart (AUROC on held-out names .74, on trained ones
-.87), and so they are with 300 unknown names instead of thousands (.76 against .85). Before any of it the highest probability
-of the first token tells them apart at .92: the doubt is there, and tuning on 180 known names finds only a part of it.
+Expected, pocket preset, 700 steps of the last two layers (seeds 0 / 1; 3.4 CPU-minutes): never-seen invented .92 / .94 -> .25 /
+.23, known kept .65 / .58; AUROC of P("don't know") .74 / .75. Before any of it the highest probability of the first token tells
+known from never-seen names at .90: the doubt is there, in how far one answer stands out from the others, and tuning finds only
+a part of it. With a hundred steps AUROC is .68 on trained and on scored names alike, later the trained ones are learnt by heart
+(.91 against .77 after 500 steps, begun with the average of all answers as the first word of an admission).
 
 Examples:
   lab interrogate                                    pocket-sft learns to say "I do not know"
