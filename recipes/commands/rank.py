@@ -201,7 +201,7 @@ def summary(found: Sequence[Ranking], out: Path) -> None:
         known = [(one.ceiling, len(one.pairs)) for one in some if one.ceiling is not None]
         top = sum(c * n for c, n in known) / max(1, sum(n for _, n in known))
         more = f"; ceiling of pair accuracy {top:.3f} (what its noise leaves to a perfect predictor)" if known else ""
-        print(f"{name}: {len(some):,} rankings, {sum(len(one.pairs) for one in some):,} pairs{more}")
+        print(f"{name}: rankings {len(some):,}, pairs {sum(len(one.pairs) for one in some):,}{more}")
     print(f"Written to {out}; train on them: lab reward-model --rankings {out}")
 
 
