@@ -233,10 +233,11 @@ def _body(learner: Learner) -> Iterator[None]:
 def prepared(config: Config, record: Run, model: Model, full: bool) -> RewardModel:
     """The members, what is trained of them unfrozen, and the run folder a model folder."""
     models = [model, *(opened(config) for _ in range(config.ensemble - 1))]
+    for one in models[1:]:
+        one.network.update(model.network.parameters())  # what stays as it is is held once
     scorers = []
     for k, one in enumerate(models):
         own = replace(config, seed=(config.seed + k) % (1 << 26))
-        one.network.update(model.network.parameters())  # what stays as it is is held once
         if full:
             tuning.freeze(own, one)
             if "lm_head" in one.network:
