@@ -242,12 +242,16 @@ def test_cards_show_the_figures_of_real_runs(home: Path) -> None:
     (home / "pocket-base").symlink_to(REPO / "weights" / "pocket-base")
     found = cards(runs())
     seen = glance.seen(one(found, "pretrain"))
-    assert seen.figures == (("bits a byte", "4.92", "0.84"), ("facts told 100×", "", "98 %"))
+    assert seen.figures == (("bits a byte", "4.23", "0.66"), ("facts told 100×", "", "99 %"))
     assert len(seen.bars) > 20
-    assert glance.seen(one(found, "data")).words[:3] == ("the pocket world", "93,840 documents", "9.0 MB, 3.8M tokens")
+    assert glance.seen(one(found, "data")).words[:3] == (
+        "the pocket world",
+        "112,803 documents",
+        "11.0 MB, 4.3M tokens",
+    )
     assert glance.seen(one(found, "tokenizer")).words == (
         "byte-pair, 1,536 pieces",
-        "2.36 bytes a token",
+        "2.57 bytes a token",
         "round trip ✔",
     )
     with Run("probes", {"model": "pocket-base"}, "probes-1", False, "pocket-base") as record:
