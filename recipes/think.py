@@ -1,14 +1,17 @@
 """Models need tokens to think: one forward pass a token holds little computation, so an answer that needs more must come
 after the steps that lead to it.
 
-The same model is tuned in five ways on the same number of tokens of word problems and of letters to count: the bare answer;
-the bare answer on three times the tokens; steps and then the answer; the answer and then the very same steps (they come
-too late to help: post hoc justification); code that a sandbox runs. Problems of three to five operations have a space far
+The same model is tuned in six ways on the same number of tokens of word problems and of letters to count: the bare answer;
+the bare answer on three times the tokens; bare steps and then the answer; the problem told again with its steps, and then the
+answer; the answer and then these very steps (they come too late to help: post hoc justification); code that a sandbox runs.
+Problems of three to five operations have a space far
 too large to learn by heart; what is scored is held out by its whole calculation, and words by their letters.
 
-Not shown on the pocket model at this budget (100 steps, 120,000 tokens a way; seeds 0 / 1): word problems .00 / .01 right at
-once, .01 / .01 on three times the tokens, .00 / .01 step by step; letters counted .65 / .67 at once, .48 / .57 step by step. It
-writes the form of steps and gets the numbers wrong: --iters 1000 and more is where to look.
+Expected, pocket preset, 100 steps a way, 120,000 tokens (seeds 0 / 1; 8 CPU-minutes), held-out problems of three to five
+operations right: at once .02 / .03, at once on three times the tokens .02 / .04, bare steps .18 / .16, steps in words and
+numbers .43 / .44, the answer before the same steps .02 / .02, code .03 / .04 (it loses some of the numbers: copying them takes
+the words around them). Letters counted by head .66 / .65, and step by step .52 / .59: these spell words from pieces, which is
+harder than to guess a small number; code at these tokens .18 / .23, after `lab code` .86 / .83.
 
 Examples:
   lab think                              all ways, from pocket-sft
