@@ -51,7 +51,7 @@ def make(folder: Path) -> Path:
     (root / "pocket-base").symlink_to(REPO / "weights" / "pocket-base")
     done = subprocess.run(
         [sys.executable, "-m", "recipes", "sft", "--data", str(folder / "talks.jsonl"), "--name", "taught",
-         "--iters", "30", "--batch-size", "16", "--steps-per-eval", "15"],
+         "--iters", "45", "--batch-size", "16", "--steps-per-eval", "15"],
         cwd=REPO, env=os.environ | {"LAB_HOME": str(root)}, capture_output=True, text=True, timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
