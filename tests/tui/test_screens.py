@@ -33,7 +33,9 @@ def frozen(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("pretrain", "probes", "sft", "interrogate", "search", "code"):
         (chapters / f"{name}.py").touch()
     monkeypatch.setattr(road, "RECIPES", chapters)
-    shutil.copytree(REPO / "weights" / "pocket-base", home / "pocket-base")
+    base = shutil.copytree(REPO / "weights" / "pocket-base", home / "pocket-base") / "run.json"
+    # four hours old, whenever it was trained anew
+    base.write_text(json.dumps(json.loads(base.read_text()) | {"created": NOW - 4 * 3600}))
     for age, (name, rate) in enumerate({"pretrain-2": 0.02, "pretrain-1": 0.06}.items()):
         folder = make_run(name, steps=60, headline="1.026 bits/byte", learning_rate=rate)
         for file in (home / "pocket-base").glob("tokenizer*"):
