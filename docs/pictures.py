@@ -3,7 +3,7 @@
     uv run --with resvg-py python docs/pictures.py [NAME ...]
 
 Used for docs/*.png: a root with pocket-base, two runs with other settings, SmolLM2-135M-Instruct (lab import), a probes run,
-and a training that was running.
+a training that was running, and a run of lab grpo.
 """
 
 import asyncio
@@ -38,10 +38,11 @@ PICTURES: dict[str, tuple[tuple[int, int], list[str]]] = {
         WIDE,
         [
             "!pocket-search", "4.0", "f5", "1.0", '"0', *["tab"] * 7, '"pocket.db', "enter", "1.0",
-            '"What is the capital of France?', "enter", "4.0", '"What is the job of Maya Norcalmon?', "enter", "5.0",
+            '"What is the capital of France?', "enter", "4.0", '"What is the job of Iris Lofentin?', "enter", "5.0",
             "ctrl+t", "escape", "up", "1.0",
         ],
     ),
+    "rollouts": (WIDE, ["3", "3.0", "home", "1.0", *["right_curly_bracket"] * 3, "1.0", "t", "2.0"]),
     "split": (
         WIDE,
         [
