@@ -42,14 +42,14 @@ class Vowels:
 
 
 @pytest.fixture
-def model(tokenizer: Tokenizer, tmp_path: Path) -> Model:
+def model(tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
     shape = Shape(
         vocab_size=tokenizer.vocab_size, hidden_size=48, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=2, head_dim=24, intermediate_size=96, max_position_embeddings=256,
     )  # fmt: skip
     network = Transformer(shape)
     network.initialise(3)
-    tokenizer.chat_template = chat.OURS
+    monkeypatch.setattr(tokenizer, "chat_template", chat.OURS)  # all tests share this tokenizer
     return Model(network, tokenizer, {}, 256, tmp_path, "tiny")
 
 
@@ -145,8 +145,10 @@ def test_an_episodes_line_adds_up(model: Model) -> None:
     assert episodes.line(row).count("\n") == 1
 
 
-def test_segments_of_a_reply_with_a_thought_a_call_and_a_result(tokenizer: Tokenizer) -> None:
-    tokenizer.chat_template = chat.OURS
+def test_segments_of_a_reply_with_a_thought_a_call_and_a_result(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer, "chat_template", chat.OURS)
     said: list[chat.Part] = [
         {"type": "think", "text": "hm"}, {"type": "call", "tool": "code", "text": "1+1"}, {"type": "result", "text": "2"},
         {"type": "text", "text": "Two."},
