@@ -191,7 +191,7 @@ def replies(config: Config, model: Model, found: Rankings) -> dict[str, Any]:
     ]
     said = whole(model, requests, config.temp, config.max_tokens)
     rows = [[prompt, text] for prompt, texts in zip(asked, said, strict=True) for text in texts][: config.replies]
-    if len(rows) < 8:
+    if len(rows) < 4:
         raise UserError(f"{model.name}: only {len(rows)} of its replies came to their end; raise --max-tokens")
     return {"replies": rows}
 

@@ -138,7 +138,10 @@ def script(config: Config, source: Source, out: Path, todo: Sequence[Asked]) -> 
             made = [
                 ranked(config, source.model, one, order, ties, spent, ceiling)
                 for one, (order, ties, ceiling) in zip(some, orders, strict=True)
+                if order
             ]
+            if missing := len(some) - len(made):
+                print(f"left out: {missing} prompts whose pairs do not fit into the judge's context", file=sys.stderr)
             append(out, [row_of(one) for one in made])
             tell(min(len(todo), start + CHUNK) * 1_000_000)
 
@@ -169,7 +172,8 @@ def by_gold(config: Config) -> Callable[[Sequence[Shown]], list[Order]]:
 
 
 def by_model(config: Config) -> Callable[[Sequence[Shown]], list[Order]]:
-    """A model on every pair, in both orders; best is what it prefers most in sum. What does not fit its context is skipped."""
+    """A model on every pair, in both orders; best is what it prefers most in sum. No order where a
+    pair does not fit into its context."""
     assert config.by is not None
     model = Judge(open_model(config.by, None))
 

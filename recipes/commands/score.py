@@ -82,10 +82,11 @@ def run(config: Config) -> int:
     if not fit:
         why = "; ".join(f"{count} x {reason}" for reason, count in tally.bad.most_common(3))
         raise UserError(f"{config.file}: no reply to score{': ' + why if why else ''}")
+    known = compared(config, fit)
     with bar(rm.model.name, "scores", len(ids) * 1_000_000, "replies") as tell:
         raw = rm.raw(ids, lambda done: tell(done * 1_000_000))
     each = np.array(rm.gains)[:, None] * raw + np.array(rm.biases)[:, None]
-    found = figures(config, rm, fit, each, tally)
+    found = figures(config, rm, known, each, tally)
     order = np.argsort(-each.mean(0), kind="stable")
     scored = [fit[i].row | {"score": round(float(each[:, i].mean()), 4)} | spread(each[:, i]) for i in order]
     if out is not None:
@@ -158,22 +159,31 @@ def spread(each: np.ndarray) -> dict[str, float]:
     return {"spread": round(float(each.std()), 4)} if len(each) > 1 else {}
 
 
-def figures(config: Config, rm: RewardModel, rows: Sequence[Row], each: np.ndarray, tally: Tally) -> dict[str, Any]:
+def compared(config: Config, rows: Sequence[Row]) -> np.ndarray | None:
+    """The numbers [N] of --against, NaN where a row has none; None without the flag."""
+    if config.against is None:
+        return None
+    known = np.array([math.nan if (v := number(config.against, row)) is None else v for row in rows])
+    if np.isfinite(known).sum() < 4:
+        raise UserError(f"--against {config.against}: fewer than four rows hold such a number; name another field")
+    return known
+
+
+def figures(
+    config: Config, rm: RewardModel, known: np.ndarray | None, each: np.ndarray, tally: Tally
+) -> dict[str, Any]:
     """What there is to say of all of them."""
     scores = each.mean(0)
     found: dict[str, Any] = {
-        "model": rm.model.name, "members": len(rm.members), "replies": len(rows), "bad": dict(tally.bad),
+        "model": rm.model.name, "members": len(rm.members), "replies": len(scores), "bad": dict(tally.bad),
         "mean": float(scores.mean()), "std": float(scores.std()),
     }  # fmt: skip
-    if config.against is None:
+    if known is None:
         return found
     from recipes import gold_judge
 
-    known = [number(config.against, row) for row in rows]
-    have = np.array([value is not None for value in known])
-    if have.sum() < 4:
-        raise UserError(f"--against {config.against}: fewer than four rows hold such a number; name another field")
-    r, low, high = gold_judge.correlation(scores[have], np.array([v for v in known if v is not None], float))
+    have = np.isfinite(known)
+    r, low, high = gold_judge.correlation(scores[have], known[have])
     return found | {"correlation": r, "low": low, "high": high, "of": int(have.sum()), "against": config.against}
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lab import weights
+from lab.judge import Judge, Pair
 from lab.rankings import Ranking, held_out, read_file
 from recipes import gold_judge
 from recipes.pocket.gold import gold
@@ -48,11 +50,11 @@ def test_without_noise_it_ranks_by_quality_and_equal_ones_tie() -> None:
 def test_the_ceiling_is_how_often_quality_agrees_with_noisy_pairs() -> None:
     known, noise = gold_judge.scores(JOKE, TOLD), 0.8
     agree = []
-    for seed in range(3000):
+    for seed in range(1500):
         order, _, top = gold_judge.ranked(JOKE, TOLD, noise, seed)
         pairs = Ranking(JOKE, TOLD, order).pairs
         agree.append(np.mean([known[a] > known[b] for a, b in pairs]))
-    assert top == pytest.approx(np.mean(agree), abs=0.015)
+    assert top == pytest.approx(np.mean(agree), abs=0.02)
     assert gold_judge.ceiling(np.array([0.0, 0.0]), 0.5) == 0.5
     assert gold_judge.ceiling(np.array([0.0, 9.0]), 0.5) == pytest.approx(1)
     assert gold_judge.ranked(JOKE, TOLD, noise, 5) == gold_judge.ranked(JOKE, TOLD, noise, 5)
@@ -69,20 +71,20 @@ def test_correlation_and_its_interval() -> None:
 
 
 def test_scripted_rankings_of_different_prompts(here: Here, small: Path, tmp_path: Path) -> None:
-    said = here("rank", "--by", "gold", "--prompts", "20", "--out", "jokes.jsonl")
+    said = here("rank", "--by", "gold", "--prompts", "10", "--out", "jokes.jsonl")
     assert said.code == 0, said
     found = read_file(tmp_path / "jokes.jsonl")
-    assert len({one.key for one in found}) == len(found) == 20
+    assert len({one.key for one in found}) == len(found) == 10
     assert {len(one.options) for one in found} == {5}
     assert all(len(set(one.options)) == 5 for one in found)
     known = {p.replace(":", ".") for p in joke_prompts("test")}
     assert [held_out(one) for one in found] == [one.prompt in known for one in found]
-    assert sum(map(held_out, found)) == 2
+    assert sum(map(held_out, found)) == 1
     assert {(one.model, one.by, one.seed, one.noise) for one in found} == {("pocket-sft", "gold", 0, 0.5)}
     train = [one for one in found if not held_out(one)]
     top = np.mean([one.ceiling for one in train if one.ceiling is not None])
-    assert f"to train on: rankings 18, pairs 180; ceiling of pair accuracy {top:.3f}" in said.out
-    assert "held out: rankings 2, pairs 20" in said.out
+    assert f"to train on: rankings 9, pairs 90; ceiling of pair accuracy {top:.3f}" in said.out
+    assert "held out: rankings 1, pairs 10" in said.out
 
 
 def test_it_goes_on_and_more_prompts_are_added_the_same_as_at_once(here: Here, small: Path, tmp_path: Path) -> None:
@@ -155,21 +157,39 @@ def test_all_are_ranked_and_it_ends_by_itself(here: Here, small: Path, tmp_path:
 # -- your own prompts, a model as judge --------------------------------------------------------------------------------
 
 
-def test_your_own_prompts_ranked_by_a_model(here: Here, chat_model: Path, tmp_path: Path) -> None:
+def test_your_own_prompts(here: Here, small: Path, tmp_path: Path) -> None:
     rows = [
-        {"prompt": "Ada took a ball."}, {"prompt": [{"role": "user", "content": "Where did Bo go?"}]},
-        {"messages": [{"role": "user", "content": "And Dan?"}, {"role": "assistant", "content": "Home."}]},
-        {"prompt": "Ada took  a ball."}, {"prompt": ""}, {"text": "no prompt"},
+        {"prompt": "Who are you?"}, {"prompt": [{"role": "user", "content": "What is the capital of France?"}]},
+        {"messages": [{"role": "user", "content": "Tell me a story."}, {"role": "assistant", "content": "No."}]},
+        {"prompt": "Who  are you?"}, {"prompt": ""}, {"text": "no prompt"},
     ]  # fmt: skip
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "{torn\n")
-    said = here("rank", "--model", chat_model, "--data", "p.jsonl", "--samples", "2", "--max-tokens", "400",
-                "--by", chat_model, "--out", "judged.jsonl")  # fmt: skip
+    said = here("rank", "--data", "p.jsonl", "--samples", "2", "--temp", "2", "--out", "o.jsonl", stdin=b"b a\n" * 3)
     assert said.code == 0, said
     for reason in ("broken JSON", "an empty prompt", 'no "prompt"'):
         assert f"left out 1 rows: {reason}" in said.err
-    found = read_file(tmp_path / "judged.jsonl")
+    found = read_file(tmp_path / "o.jsonl")
     assert said.err.count("its replies are cut") + len(found) == 3
-    assert all(sorted(one.order) == [0, 1] and one.by == str(chat_model) for one in found)
+    assert all(one.pairs == [(1, 0)] and one.split is None for one in found)
+
+
+def test_a_model_judges_every_pair(here: Here, small: Path, tmp_path: Path) -> None:
+    flags = ["rank", "--by", "pocket-sft", "--prompts", "2", "--samples", "3", "--out"]
+    assert here(*flags, "judged.jsonl").code == 0
+    found = read_file(tmp_path / "judged.jsonl")
+    assert [(sorted(one.order), one.by, one.ceiling, one.noise) for one in found] == [
+        ([0, 1, 2], "pocket-sft", None, None)
+    ] * 2
+    assert here(*flags, "again.jsonl").code == 0
+    assert [one.order for one in read_file(tmp_path / "again.jsonl")] == [one.order for one in found]
+    model = Judge(weights.load("pocket-sft"))
+    for one in found:  # the best is preferred to the worst in sum
+        told = model.preferences(
+            [Pair(str(one.prompt), one.options[i], one.options[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+        )
+        p01, p02, p12 = (said.p for said in told if said is not None)
+        sums = [p01 + p02, 1 - p01 + p12, 2 - p02 - p12]
+        assert sums[one.order[0]] >= sums[one.order[1]] >= sums[one.order[2]]
 
 
 def test_refusals(refused: Refused, small: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ SAYS = (
     "A {w} walked into the {p} with a clock.",
     "The {w} lost a sock, and now the sock is happy.",
 )
-FEW = ["--batch-size", "4", "--iters", "4", "--steps-per-eval", "2", "--replies", "8", "--max-tokens", "40"]
+FEW = ["--batch-size", "4", "--iters", "4", "--steps-per-eval", "2", "--replies", "16", "--max-tokens", "40"]
 
 
 def jokes(path: Path, count: int = 36) -> Path:
@@ -160,7 +160,8 @@ def test_a_run_leaves_a_model_that_scores_and_its_record(here: Here, small: Path
     run = small / "rm"
     looks = rows(run, "held_accuracy")
     assert [row["step"] for row in looks] == [0, 8, 16]
-    assert looks[-1]["held_accuracy"] > 0.9 > looks[0]["held_accuracy"]  # socks are easy to like
+    assert looks[-1]["held_accuracy"] > 0.9  # socks are easy to like
+    assert looks[-1]["val_loss"] < 0.5 * looks[0]["val_loss"]
     assert {"train_accuracy", "length_accuracy", "val_loss", "calibration_error", "error_by_chance"} <= looks[0].keys()
     assert [row["step"] for row in rows(run)] == list(range(1, 17))
     drawn = {key for chart in CHARTS for key in chart["keys"]}  # type: ignore[attr-defined]
