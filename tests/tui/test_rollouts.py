@@ -171,13 +171,13 @@ def test_a_run_that_goes_on_is_followed_until_one_steps_back(run: Path) -> None:
         await settled(pilot, screen)
         assert "○ held; L follows" in screen_text(app)
         rollouts_real.write(run, 5, [row | {"step": 5} for row in rows])
+        app.look()  # else a quick machine presses L before the window has seen step 5
         await settled(pilot, screen)
         await settled(pilot, screen)
         assert screen.step is not None
         assert screen.step.number == 3
         await pilot.press("L")
-        await settled(pilot, screen)
-        assert screen.step.number == 5
+        await until(pilot, lambda: (app.look(), screen.step is not None and screen.step.number == 5)[1])
         # The step's file grows: what is new in it is shown.
         with open(episodes.path_of(run, 5), "a") as file:
             file.write(episodes.line(rows[0] | {"step": 5, "group": 77, "key": "late"}) + '{"torn')
