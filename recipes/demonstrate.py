@@ -5,8 +5,8 @@ The styles: direct (the answer alone), steps (a thought of bare calculations), p
 with its step). A small share of countdowns is tried, checked and tried again. The rest are lessons of before, so that nothing
 is forgotten.
 
-Expected, pocket preset, 400 steps (seeds 0 / 1; 3.7 / 4.0 CPU-minutes), 200 held-out problems at temperature 1: direct .80 / .81 of
-the replies and right in .00 / .00, bare steps .07 / .07 and .21 / .23, prose .14 / .13 and .33 / .36.
+Expected, pocket preset, 400 steps (seeds 0 / 1; 3.7 / 4.0 CPU-minutes), 200 held-out problems at temperature 1: direct .80
+/ .81 of the replies and right in .00 / .00, bare steps .07 / .07 and .21 / .23, prose .14 / .13 and .33 / .36.
 
 Examples:
   lab demonstrate                                  pocket-code sees .1 steps, .1 prose, .8 direct
