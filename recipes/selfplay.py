@@ -10,7 +10,11 @@ perfect play. No demonstration ever held that move, the imitator gives it one ga
 self that plays X learns to begin in the corner, where the other self is weak, until that one learns the reply. AlphaGo's
 move 37 was such a move, one in ten thousand to those it had learnt from.
 
-FIGURES
+Expected, 850 steps (seeds 0 / 1; 3.1 / 3.3 CPU-minutes), scores are wins less losses a game, both sides as often, moves
+drawn at temperature 1: the imitator scores -.10 / -.12 against its teacher, loses .72 / .72 of its games to the perfect
+player, and gives the blind spot's move .001 / .002; after self-play it scores +.68 / +.67, loses .25 / .10 to the perfect
+player, plays an illegal move in at most .02 / .01 of the games, and gives that move .74 / .75. Elo over the snapshots rises
+from -60 / -43 to 361 / 250.
 
 Examples:
   lab selfplay                                 both parts, three to four minutes of one core
