@@ -150,7 +150,6 @@ def test_the_base_model_tells_whom_it_was_told_of(here: Here, school: Path) -> N
     for part in (told["neuron"], told["probe"], told["spelling"]):
         assert 0 <= part["low"] <= part["auroc"] <= part["high"] <= 1
     # There is no such neuron: what is best on half of the names does little better on the others than chance.
-    assert told["neuron"]["low"] > 0.45
-    assert told["neuron"]["high"] < 0.9
+    assert 0.35 < told["neuron"]["auroc"] < 0.75
     assert abs(told["shuffled"]["probe"]["auroc"] - 0.5) < 0.1
     assert read_json(school / "pocket-base" / "run.json")["recipe"] == "pretrain"
