@@ -10,6 +10,10 @@ think .25 / .18 -> 1.00 / 1.00, of them in prose .16 / .09 -> 1.00 / .96, tokens
 carrying numbers over without a slip (right in prose .32 / .18 before, .29 / .31 after) hardly changes in 60 steps, and at
 1e-3 gets worse (.31 -> .21 in 20).
 
+When to search (--task facts, --call-price 0.1, 60 steps from `lab search --always`; 1.5 / 1.5 CPU-minutes): not shown yet.
+Held-out questions come out right .63 / .59 -> .79 / .75, but known names are still looked up .93 / .99 -> .95 / 1.00: a
+model that always calls tries too seldom what a reply without a call earns.
+
 Examples:
   lab grpo --model demonstrate-1                             word problems: the model finds out that thinking pays
   lab grpo --task counting --model pocket-sft                another task of the pocket world
