@@ -76,7 +76,7 @@ def test_the_pocket_world_trains_and_sits_its_exam(cli: Lab, home: Path) -> None
     done = cli("pretrain", "--iters", "20", "--name", "p", timeout=300)
     assert done.returncode == 0, done.stderr
     report = next(row for row in read_lines(home / "p" / "metrics.jsonl") if row.get("event") == "report")
-    assert report["first_loss"] == pytest.approx(report["ln_v"], abs=0.02)
+    assert report["ln_v"] - 0.3 < report["first_loss"] < report["ln_v"] + 0.02  # two heads copy from the start
     assert report["ln_v"] == pytest.approx(math.log(1536))
     assert 0 <= report["recall_100"] <= 1
     for told in ("100x", " 30x", "  0x", "two sources at 9:1", "sums never shown", "never told, and answered"):
