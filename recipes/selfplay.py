@@ -30,19 +30,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from tyro.conf import FlagCreatePairsOff
 
-from lab import device, episodes, weights
+from lab import device, weights
 from lab.advantage import centred
 from lab.errors import UserError
 from lab.learn import Diverged, Learner, Schedule, memory_stats
 from lab.loss import nll, policy_gradient
 from lab.model import Shape, Transformer
 from lab.run import Run
-from lab.runs import write_atomic
 from lab.sample import Sampling
 from lab.samples import Sample, bucketed, sample
 from lab.stream import Stream
@@ -50,7 +49,8 @@ from lab.tokenizer import Tokenizer
 from recipes.arena import Explorer, Match, Mind, Notation, matches, notation, vocabulary
 from recipes.estimate import Plan
 from recipes.lessons import tictactoe
-from recipes.lessons.tictactoe import CORNERS, Game
+from recipes.lessons.tictactoe import Game
+from recipes.played import Played, keep_episodes, summary, to_sample
 from recipes.tournament import ROBIN, Rivals, Selves
 
 CHARTS = (
@@ -67,7 +67,6 @@ CHARTS = (
 LOOK, FINAL = 600, 2000  # games of a look, of each row of the last table
 RATED = 10  # selves in the round robin
 OTHERS = 0.5  # share of the games in which an opponent's first move is any legal one
-SHOWN = 8  # games of a group that are kept in episodes/
 WASTE = 1.0  # games are nearly equally long: one pass, however much of it is padding
 PROMPTS = ("", "1")  # games it goes on with at each look; the second stands at the blind spot
 
@@ -179,22 +178,6 @@ def _schedule(peak: float, steps: int, decay: float) -> Schedule:
     return Schedule(peak, steps, min(20, max(1, steps // 5)), decay)
 
 
-class Played(NamedTuple):
-    """One game of self-play as the learner sees it."""
-
-    match: Match
-    side: str
-    against: str
-    group: int
-    reward: float
-    advantage: float
-
-    @property
-    def own(self) -> list[int]:
-        """Which moves are the learner's."""
-        return list(range("XO".index(self.side), len(self.match.choices), 2))
-
-
 def practise(config: Config, me: Mind, selves: Selves, step: int) -> list[Played]:
     """A step's games and what each is worth. Games that stand alike when the learner first moves are a group: what its
     opponent began with is no merit of its own. The opponent's first move is any legal one in half of the games, and it sees
@@ -235,16 +218,6 @@ def advantages(group: Sequence[Match], side: str) -> list[float]:
         return centred(rewards)
     mean = sum(reward for reward, own in zip(rewards, drawn, strict=True) if own) / sum(drawn)
     return [reward - mean for reward in rewards]
-
-
-def to_sample(writes: Notation, played: Played) -> Sample:
-    """The sampled tokens, its own weighted with the advantage, the opponent's with 0."""
-    before, choices, own = len(writes.before), played.match.choices, set(played.own)
-    ids = [*writes.before, *(choice.token for choice in choices)]
-    weight = [0.0] * before + [float(i in own) for i in range(len(choices))]
-    logp = [0.0] * before + [choice.logp if i in own else 0.0 for i, choice in enumerate(choices)]
-    one = Sample(np.asarray(ids, np.int32), np.asarray(weight, np.float32), np.asarray(logp, np.float32))
-    return one.weighted(played.advantage)
 
 
 def lesson(config: Config, tokenizer: Tokenizer, writes: Notation, step: int) -> list[Sample]:
@@ -326,56 +299,6 @@ def run(config: Config, record: Run) -> None:
     record.note = "the round robin"
     report(config, record, rivals, me, selves)
     record.note = ""
-
-
-def summary(played: Sequence[Played]) -> dict[str, float]:
-    """A step of self-play in numbers."""
-    ended = [p.match.game.told(p.side) for p in played]
-    share = {how: ended.count(how) / len(ended) for how in ("won", "drawn", "lost", "illegal")}
-    share["lost"] += share["illegal"]
-    groups: dict[int, set[float]] = {}
-    for p in played:
-        groups.setdefault(p.group, set()).add(p.reward)
-    moves = [p.match.choices[i] for p in played for i in p.own]
-    return share | {
-        "reward": share["won"] - share["lost"],
-        "entropy": float(np.mean([choice.entropy for choice in moves])),
-        "moves": len(moves) / len(played),
-        "alike": sum(len(found) == 1 for found in groups.values()) / len(groups),
-    }
-
-
-def keep_episodes(folder: Path, tokenizer: Tokenizer, writes: Notation, step: int, played: Sequence[Played]) -> None:
-    """Some games of the step, as lab/episodes.py says: its first as X, and its first at the blind spot."""
-    shown = [p for p in played if p.side == "X"][:SHOWN]
-    shown += [p for p in played if p.side == "O" and p.match.game.moves[0] in CORNERS][:SHOWN]
-    members: dict[int, int] = {}
-    lines = []
-    for p in shown:
-        game, start = p.match.game, "XO".index(p.side)
-        members[p.group] = member = members.get(p.group, -1) + 1
-        own, after = set(p.own), p.match.choices[start:]
-        ids = [choice.token for choice in after]
-        begun = "".join(map(str, game.moves[:start]))
-        asked = f"You are {p.side} against {p.against}. " + (f"X has taken {begun}." if begun else "You begin.")
-        row = {
-            "step": step, "group": p.group, "k": member, "key": f"{p.side} {begun}".strip(), "seed": 0,
-            "messages": [{"role": "user", "content": asked}], "answer": "",
-            "prompt_ids": writes.ids(game.moves[:start]), "ids": ids,
-            "drawn": [int(i + start in own and not c.explored) for i, c in enumerate(after)],
-            "logp": episodes.rounded([c.logp if i + start in own else 0.0 for i, c in enumerate(after)]), "ref_logp": None,
-            "segments": episodes.segments(tokenizer, ids), "text": tokenizer.decode(ids, specials=True),
-            "parts": {"result": p.reward}, "notes": {"explored": float(after[0].explored)},
-            "reward": p.reward, "advantage": p.advantage, "stop": "end", "calls": [],
-            "game": {
-                "kind": tictactoe.KIND, "moves": [move for move in game.moves if move], "me": p.side,
-                "result": game.told(p.side),
-            },
-        }  # fmt: skip
-        lines.append(episodes.line(row))
-    path = episodes.path_of(folder, step)
-    path.parent.mkdir(exist_ok=True)
-    write_atomic(path, "".join(lines), sync=False)
 
 
 def report(config: Config, record: Run, rivals: Rivals, me: Mind, selves: Selves) -> None:

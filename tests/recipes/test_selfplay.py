@@ -18,7 +18,8 @@ from lab.samples import bucketed
 from recipes import selfplay
 from recipes.arena import Choice, Explorer, Match, Mind, Notation, contest, matches, notation, vocabulary
 from recipes.lessons.tictactoe import CORNERS, Game
-from recipes.selfplay import Config, Played, practise, to_sample
+from recipes.played import Played, summary, to_sample
+from recipes.selfplay import Config, practise
 from recipes.tournament import Rivals, Selves, blind_spot
 from tests.recipes.conftest import Here, Refused
 from tests.recipes.taught import report, rows, timeless
@@ -193,7 +194,7 @@ def test_a_step_of_games_in_groups(mind: Mind) -> None:
     assert {p.side for p in found} == {"X", "O"}
     assert [p.match.game.moves for p in practise(config, mind, selves, 5)] == [p.match.game.moves for p in found]
     assert [p.match.game.moves for p in practise(config, mind, selves, 6)] != [p.match.game.moves for p in found]
-    said = selfplay.summary(found)
+    said = summary(found)
     assert said["won"] + said["drawn"] + said["lost"] == pytest.approx(1)
     assert said["reward"] == pytest.approx(np.mean([p.reward for p in found]))
 
