@@ -11,6 +11,10 @@ High accuracy on held-out pairs is no promise: a policy that is trained against 
 were ranked. Several members (--ensemble) tell by their disagreement where they know little (Coste et al. 2023,
 arXiv:2310.02743).
 
+Measured with the first example (1,000 rankings of pocket-sft's jokes, noise .5; one run, 2.8 minutes of one core): held-out
+pair accuracy .726 [.693, .758] where the ceiling is .842 and length alone gives .587 [.547, .627]; the scores of the 500
+held-out replies correlate with the hidden quality at .654 [.600, .701] (lab score --against gold).
+
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
   lab reward-model                                        your own rankings of pocket-sft's jokes (lab rank)
