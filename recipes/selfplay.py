@@ -10,11 +10,15 @@ perfect play. No demonstration ever held that move, the imitator gives it one ga
 self that plays X learns to begin in the corner, where the other self is weak, until that one learns the reply. AlphaGo's
 move 37 was such a move, one in ten thousand to those it had learnt from.
 
-Expected, 850 steps (seeds 0 / 1; 3.1 / 3.3 CPU-minutes), scores are wins less losses a game, both sides as often, moves
+Expected, 850 steps (seeds 0 / 1; 3.5 / 3.3 CPU-minutes), scores are wins less losses a game, both sides as often, moves
 drawn at temperature 1: the imitator scores -.10 / -.12 against its teacher, loses .72 / .72 of its games to the perfect
-player, and gives the blind spot's move .001 / .002; after self-play it scores +.68 / +.67, loses .25 / .10 to the perfect
-player, plays an illegal move in at most .02 / .01 of the games, and gives that move .74 / .75. Elo over the snapshots rises
-from -60 / -43 to 361 / 250.
+player, and gives the blind spot's move .001 / .002; after self-play it scores +.67 / +.67, loses .18 / .10 to the perfect
+player, plays an illegal move in .01 / .00 of the games, and gives that move 1.00 / .75 (in three corners of four). Elo over
+the snapshots rises from -62 / -43 to 294 / 250 (the teacher is 0, the perfect player 337 / 281).
+
+Seed 0, one run each, self-play alone changed: --explore 0 scores +.68 and loses .34, the move at .000: it passes its teacher
+and never finds it. --opponents latest +.66, .04, 1.00: a game this small needs no pool. AdamW with MLX's defaults (betas .9,
+.999, no bias correction) +.60, .06, 1.00: its first steps are too large, up to .17 of its games illegal on the way.
 
 Examples:
   lab selfplay                                 both parts, three to four minutes of one core
