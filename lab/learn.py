@@ -5,7 +5,8 @@ arXiv:1711.05101) on embeddings, head and norms beat AdamW alone by 0.24 nats at
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from mlx.utils import tree_map, tree_unflatten
 from lab import device, lora
 from lab.errors import UserError
 from lab.loss import Batch, Loss
+from lab.run import Run
 
 # AdamW's rates beside Muon's. Input embeddings want a high one, the output matrix does not: on the pocket facts alone, one
 # pass in batches of 2,048 tokens, recall of what is told 100 times was .45 at a share of 0.25, .71 at 0.5 and 1.00 at 2
@@ -58,6 +60,15 @@ class Stats:
 
 class Diverged(UserError):
     """Loss or gradient stopped being a number; the weights are still those of the step before."""
+
+
+@contextmanager
+def keeping(record: Run) -> Iterator[None]:
+    """Around a step of a run: one that diverges also says what is left of it."""
+    try:
+        yield
+    except Diverged as error:
+        raise Diverged(f"{error}; {record.name} keeps its last good checkpoint, step {record.saved_step}") from error
 
 
 def _is_matrix(path: str, value: mx.array) -> bool:

@@ -10,7 +10,7 @@ import mlx.nn as nn
 import numpy as np
 
 from lab import cpu, device
-from lab.samples import MOST, Batch, Sample, padded
+from lab.samples import Batch, Sample, by_length, padded
 
 __all__ = ["Batch", "Clip", "Loss", "bits_per_byte", "cross_entropy", "logprobs", "nll", "policy_gradient"]
 LOG2E = 1.4426950408889634
@@ -98,13 +98,7 @@ def logprobs(
     """log p of each token of each sample, float32 [T], nats, at a temperature and without the ids in `banned`; 0 for
     these, and for the first, which nothing predicts. Padding changes none of them (causal attention)."""
     found: list[np.ndarray] = [np.zeros(0, np.float32)] * len(samples)
-    order = sorted(range(len(samples)), key=lambda i: len(samples[i].ids))
-    at = 0
-    while at < len(order):
-        some = [order[at]]  # rising lengths: the last of them is the longest
-        while at + len(some) < len(order) and len(samples[order[at + len(some)]].ids) * (len(some) + 1) <= MOST:
-            some.append(order[at + len(some)])
-        at += len(some)
+    for some in by_length([len(one.ids) for one in samples]):
         ids = mx.array(padded([samples[i] for i in some], pad).ids)
         said = -np.array(cross_entropy(_tempered(model(ids[:, :-1]), temp, banned), ids[:, 1:]))
         said[~np.isfinite(said)] = 0.0

@@ -25,7 +25,7 @@ from lab.pairwise import Ranked, right_padded
 from lab.parts import Message
 from lab.rankings import Prompt, Ranking
 from lab.runs import read_json
-from lab.samples import MOST
+from lab.samples import by_length
 from lab.weights import Model
 
 VERSION = 1
@@ -94,18 +94,14 @@ class RewardModel:
     def raw(self, rows: Rows, show: Callable[[int], None] | None = None) -> np.ndarray:
         """Raw scores float32 [members, rows]; a row's do not depend on the others. `show(done)` hears how many are."""
         found = np.zeros((len(self.members), len(rows)), np.float32)
-        order, pad = sorted(range(len(rows)), key=lambda i: len(rows[i])), self.model.tokenizer.pad or 0
-        at = 0
-        while at < len(order):
-            some = [order[at]]  # rising lengths: the last of them is the longest
-            while at + len(some) < len(order) and len(rows[order[at + len(some)]]) * (len(some) + 1) <= MOST:
-                some.append(order[at + len(some)])
-            at += len(some)
+        pad, done = self.model.tokenizer.pad or 0, 0
+        for some in by_length([len(row) for row in rows]):
+            done += len(some)
             ids, last = (mx.array(part) for part in right_padded([rows[i] for i in some], pad))
             for k, member in enumerate(self.members):
                 found[k, some] = np.array(member(ids, last))
             if show:
-                show(at)
+                show(done)
         return found
 
     def each(self, rows: Rows) -> np.ndarray:

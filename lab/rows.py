@@ -19,7 +19,7 @@ import numpy as np
 from lab import read, verify
 from lab.errors import UserError
 from lab.parts import Message, normal, plain
-from lab.talks import Bad, Tally
+from lab.talks import Bad, Tally, fields
 from lab.task import Problem, Score, asked
 
 EVERY = 10  # one prompt in ten is held out where no file is
@@ -40,10 +40,7 @@ def held(key: str) -> bool:
 def problem_of(row: Any, judge: str | None = None, answered: bool = True) -> Problem:
     """A row as a Problem; `more` holds its other fields, and under "judge" how it is compared. Bad names what is wrong with
     it. Without `answered` an answer may be missing or anything, which stands in `more` as it is."""
-    if isinstance(row, ValueError):
-        raise Bad("broken JSON", str(row))
-    if not isinstance(row, Mapping):
-        raise Bad("no JSON object", f"it is a {type(row).__name__}")
+    row = fields(row)
     name = next((name for name in PROMPTS if row.get(name) is not None), "")
     if not name:
         raise Bad("no prompt and no question", f"it has: {', '.join(map(str, row)) or 'nothing'}")

@@ -59,8 +59,7 @@ class Run:
         charts: Sequence[dict[str, Any]] = (),
     ):  # fmt: skip
         self.recipe, self.config, self.charts = recipe, config, charts
-        self.step, self.total = 0, 0
-        self.state, self.headline = "starting", ""
+        self.step, self.total, self.state, self.headline = 0, 0, "starting", ""
         self.latest: dict[str, Any] = {}  # last metrics, for whoever shows progress
         self.samples_now: dict[str, dict[str, Any]] = {}  # the last sample of each fixed prompt
         self.note = ""  # what it is busy with, in words
@@ -243,6 +242,13 @@ class Run:
     def stopped(self) -> bool:
         """True when the loop ended early, by Ctrl-C or `lab ctl`."""
         return self._stop and self.step < self.total
+
+    def cut_short(self) -> bool:
+        """Whether the loop ended early; if so, people are told how to go on."""
+        if self.stopped:
+            how = f"lab {self.recipe} --name {self.name} --resume"
+            self.say(f"Stopped at step {self.step} of {self.total}, saved. Go on: {how}")
+        return self.stopped
 
     def _obey(self) -> None:
         while True:

@@ -5,7 +5,7 @@ conversation gives the same loss alone as beside others, and none sees another. 
 mask or see across; sorting a step's rows by length wastes as little and needs neither.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -71,6 +71,18 @@ def bucketed(samples: Sequence[Sample], pad: int, waste: float = WASTE, most: in
         else:
             groups.append([row])
     return [padded(group, pad) for group in groups]
+
+
+def by_length(lengths: Sequence[int], most: int = MOST) -> Iterator[list[int]]:
+    """The places of rows in groups of rising length, each at most `most` tokens when padded; a longer row goes alone."""
+    some: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if some and lengths[place] * (len(some) + 1) > most:  # rising: this one is the longest
+            yield some
+            some = []
+        some.append(place)
+    if some:
+        yield some
 
 
 def padded(samples: Sequence[Sample], pad: int) -> Batch:

@@ -48,12 +48,18 @@ class Talks:
     cut: int = 0  # conversations whose last turns, or texts whose end, were too long
 
 
-def conversation(row: Any) -> list[Message] | str:
-    """The messages of a row, or its text. Bad names what is wrong with it."""
+def fields(row: Any) -> dict[str, Any]:
+    """A row of a file as its fields; Bad where it is a line that could not be read, or no object."""
     if isinstance(row, ValueError):
         raise Bad("broken JSON", str(row).removeprefix("broken JSON (").removesuffix(")"))
     if not isinstance(row, dict):
         raise Bad("no JSON object", f"it is a {type(row).__name__}")
+    return row
+
+
+def conversation(row: Any) -> list[Message] | str:
+    """The messages of a row, or its text. Bad names what is wrong with it."""
+    row = fields(row)
     given = next((row[name] for name in COLUMNS if row.get(name) is not None), None)
     if given is not None:
         return _messages(given)

@@ -8,8 +8,7 @@ from lab.calls import Toolbox
 from lab.run import Run
 from lab.runs import read_lines, write_atomic
 from lab.weights import Model
-from recipes.lessons import exam
-from recipes.lessons.knowledge import ROWS, Item
+from recipes.lessons.knowledge import ROWS, Item, interrogate
 
 FILE = "asked.jsonl"  # in the run folder while it asks
 
@@ -62,9 +61,5 @@ def line(one: Item, said: list[str]) -> str:
 def ask(
     record: Run, model: Model, items: Sequence[Item], times: int = 1, temp: float = 0.0, seed: int = 0, first: int = 0
 ) -> Iterator[list[list[str]]]:
-    """`interrogate` of the items from `first` on, in its steps; Stopping as soon as the run is told to stop."""
-    watched = Stoppable(record, model)
-    for start in range(first, len(items), ROWS):
-        some = [one.question for one in items[start : start + ROWS]]
-        said = exam.texts(model, some, temp, seed + start, samples=times, longest=48, tools=watched)
-        yield [said[i * times : (i + 1) * times] for i in range(len(some))]
+    """`interrogate`; Stopping as soon as the run is told to stop."""
+    return interrogate(model, items, times, temp, seed, first, Stoppable(record, model))

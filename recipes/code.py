@@ -29,7 +29,7 @@ from lab.tools import Python
 from lab.weights import Model
 from recipes import lessons, pocket, search, tuning
 from recipes.estimate import Plan
-from recipes.lessons import exam, letters, lookup, talk
+from recipes.lessons import exam, letters
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
@@ -51,23 +51,25 @@ class Config(Tuning):
 def run(config: Config, record: Run) -> None:
     """Questions -> code, what it gives, and the answer; scored on words, sums and pairs that no training holds."""
     model = tuning.open_model(config, tools=True)
-    known = search.straight(config.labels, model, needed=False)
     with Python() as tool:
-        error = tool("1 / 0")
-        mixed: list[tuple[float, lessons.Lesson]] = [(COMPUTING * share, lesson) for share, lesson in computing(error)]
-        if known:  # else it never learnt to search either
-            mixed += [(SEARCHING, lookup.lesson), (STRAIGHT, lambda r: r.choice(known))]
-        mixed += [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
+        able = replace(model, tokenizer=offering(model.tokenizer, [tool.name]))  # told of it where it calls by JSON
+        found = school(config, able, tool)
         prompts = [[Message(role="user", content=said)] for said in PROMPTS]
         before = tuning.once(record, "before", lambda: by_head(record, model))
-        model = replace(model, tokenizer=offering(model.tokenizer, [tool.name]))  # told of it where it calls by JSON
-        school = talks.endless(
-            "code" + json.dumps(known), lessons.mixed("code", mixed), model.tokenizer, tuning.longest(config, model)
-        )
         tuning.tune(
-            config, record, model, school, config.iters or ITERS, prompts,
-            exam=lambda: before | by_code(record, model, tool),
+            config, record, able, found, config.iters or ITERS, prompts,
+            exam=lambda: before | by_code(record, able, tool),
         )  # fmt: skip
+
+
+def school(config: Config, model: Model, tool: Python) -> talks.Talks:
+    """Lessons in computing, among those of before."""
+    known = search.straight(config.labels, model, needed=False)
+    mixed: search.Weighted = [(COMPUTING * share, lesson) for share, lesson in computing(tool("1 / 0"))]
+    mixed += search.beside(known, SEARCHING, STRAIGHT, REPLAY)
+    return talks.endless(
+        "code" + json.dumps(known), lessons.mixed("code", mixed), model.tokenizer, tuning.longest(config, model)
+    )
 
 
 def computing(error: str) -> list[tuple[float, lessons.Lesson]]:
@@ -131,16 +133,11 @@ def plan(config: Config) -> Plan:
     """What `run` would do, for `lab plan`."""
     from recipes.practice import practising  # it opens the model
 
-    def school(model: Model, longest: int) -> talks.Talks:
-        known = search.straight(config.labels, model, needed=False)
+    def rehearsed(model: Model, longest: int) -> talks.Talks:
         with Python() as tool:
-            mixed: list[tuple[float, lessons.Lesson]] = [(COMPUTING * s, one) for s, one in computing(tool("1 / 0"))]
-        if known:
-            mixed += [(SEARCHING, lookup.lesson), (STRAIGHT, lambda r: r.choice(known))]
-        mixed += [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
-        return talks.endless("code" + json.dumps(known), lessons.mixed("code", mixed), model.tokenizer, longest)
+            return school(config, model, tool)
 
     asked = sum(map(len, exams().values()))  # by head before, by code after
     return practising(
-        config, school, lambda *_: config.iters or ITERS, len(PROMPTS), asked, before=asked, reply=None, tools=True
+        config, rehearsed, lambda *_: config.iters or ITERS, len(PROMPTS), asked, before=asked, reply=None, tools=True
     )

@@ -20,8 +20,10 @@ from lab import talks
 from lab.chat import Message
 from lab.errors import UserError
 from lab.run import Run
-from recipes import lessons, search, tuning
-from recipes.lessons import exam, letters, lookup, solve, talk
+from lab.task import Task
+from lab.weights import Model
+from recipes import lessons, reinforce, search, tuning
+from recipes.lessons import exam, letters, solve
 from recipes.tasks import POCKET
 from recipes.tuning import CHARTS, Tuning
 
@@ -56,15 +58,13 @@ def run(config: Config, record: Run) -> None:
     """Demonstrations in their shares, among lessons of before; then how the model solves what it has not seen."""
     model = tuning.open_model(config, tools=True)
     known = search.straight(config.labels, model, needed=False)
-    mixed: list[tuple[float, lessons.Lesson]] = [
+    mixed: search.Weighted = [
         (SOLVING, lambda r: solve.lesson(r, config.shares)),
         (COUNTDOWN, lambda r: solve.countdown_lesson(r, RETRIES)),
         (COMPUTING / 2, lambda r: letters.counted(r, "code")),
         (COMPUTING / 2, letters.computed),
     ]
-    if known:  # else it never learnt to search either
-        mixed += [(SEARCHING, lookup.lesson), (STRAIGHT, lambda r: r.choice(known))]
-    mixed += [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
+    mixed += search.beside(known, SEARCHING, STRAIGHT, REPLAY)
     school = talks.endless(
         f"demonstrate {config.shares} {len(known)}", lessons.mixed("demonstrate", mixed), model.tokenizer,
         tuning.longest(config, model),
@@ -77,5 +77,18 @@ def run(config: Config, record: Run) -> None:
         school,
         config.iters or ITERS,
         prompts,
-        exam=lambda: exam.solving(model, record, POCKET["problems"]),
+        exam=lambda: solving(model, record, POCKET["problems"]),
     )
+
+
+def solving(model: Model, record: Run, task: Task, count: int = 200) -> dict[str, float]:
+    """How a task's held-out problems are solved at temperature 1: share right, and by style its share, how often it is right
+    and how long; styles as the judge's notes name them."""
+    problems = [task.held_out(i) for i in range(count)]
+    said = exam.replies(model, [one.messages for one in problems], temp=1.0, seed=1, longest=2 * exam.LONGEST)
+    scores, lengths = task.judge(problems, said), [len(reply["ids"]) for reply in said]
+    figures = {"right": exam.mean([score.passed for score in scores])} | reinforce.noted(scores, lengths)
+    figures["tokens_of_reply"] = exam.mean(lengths)
+    record.say(f"\n{count} problems at temperature 1: " + ", ".join(f"{k} {v:.2f}" for k, v in figures.items()))
+    record.headline = f"right {figures['right']:.2f}"
+    return figures

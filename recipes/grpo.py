@@ -25,42 +25,30 @@ Examples:
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from lab import calls, device, lora, weights
+from lab import lora, weights
 from lab.advantage import ADVANTAGES
 from lab.calls import Toolbox
 from lab.errors import UserError
 from lab.kl import Penalty
-from lab.learn import Diverged, Learner, Schedule, memory_stats
+from lab.learn import Learner, keeping, memory_stats
 from lab.loss import Clip, logprobs, policy_gradient
 from lab.rollout import Episode
 from lab.run import Run
-from lab.runs import read_json, read_lines
+from lab.runs import read_json
 from lab.samples import bucketed
 from lab.task import Score, Task
-from lab.weights import Model, save_config
+from lab.weights import Model
 from recipes import reinforce, tasks, tuning
 from recipes.reinforce import Asking
 
-CHARTS: tuple[dict[str, Any], ...] = (
-    {"title": "right: in training, and held out", "keys": ["pass", "held_pass"]},
-    {"title": "reward", "keys": ["reward", "held_reward"]},
-    {"title": "tokens of a reply", "keys": ["length", "held_length"]},
-    {"title": "entropy, nats a token", "keys": ["entropy"]},
-    {"title": "how it solves: shares", "keys": ["style direct", "style steps", "style prose", "thinks", "retries"]},
-    {"title": "groups that teach nothing", "keys": ["all_right", "all_wrong"]},
-    {"title": "calls: of known names, of never-told ones", "keys": ["held_called known", "held_called never", "calls"]},
-    {"title": "truncated", "keys": ["truncated"]},
-    {"title": "KL from the reference, nats a reply", "keys": ["kl"]},
-    {"title": "gradient norm", "keys": ["grad_norm"]},
-    {"title": "tokens a second", "keys": ["tok_s"]},
-    {"title": "memory, GB", "keys": ["mem_active", "mem_peak", "mem_cache", "mem_process", "mem_swap"]},
-)
-ITERS, PATIENCE = 60, 5  # steps; steps without any group that teaches, before it is said
+CHARTS = reinforce.CHARTS
+PROMPTS = 16  # problems a step
+PATIENCE = 5  # steps without any group that teaches, before it is said
 
 
 @dataclass(frozen=True)
@@ -81,14 +69,6 @@ class Config(Asking):
     """Price of a nat of divergence from the model it began as, taken from the reward."""
     kl_target: float | None = None
     """With --kl: move the price so that the divergence stays here."""
-    optimizer: Literal["muon", "adamw"] | None = None
-    """AdamW by default."""
-    learning_rate: float | None = None
-    """Peak rate (full 3e-4, lora 1e-4)."""
-    decay: float = 0.0
-    """Share of the steps over which the rate falls to 2 %."""
-    warmup: int = 2
-    """Steps of linear warm-up."""
 
 
 def check(config: Config) -> None:
@@ -115,45 +95,23 @@ def run(config: Config, record: Run) -> None:
         learn(config, record, model, task, tools)
 
 
-def learn(
-    config: Config, record: Run, model: Model, task: Task, tools: Toolbox | None = None,
-    more: Callable[[int], dict[str, float]] = lambda step: {},
-) -> None:  # fmt: skip
-    """The loop, for any task; `more(step)` measures what else is looked at, every `steps_per_eval` steps."""
-    network, tokenizer = model.network, model.tokenizer
-    pad, banned = tokenizer.pad or 0, calls.banned(tokenizer, tools)
-    full, iters = tuning.in_full(config, model), config.iters or ITERS
-    tokenizer.save(record.folder)
-    reference = Reference(config, model, full) if config.kl else None
-    if full:
-        save_config(record.folder, network, tokenizer)
-        tuning.freeze(config, model)
-    else:
-        kept = tuning.adapt(config, model) | {"model": tuning.base_of(config.model)}
-        weights.write_json(record.folder / "adapter_config.json", kept)
-    schedule = Schedule(config.learning_rate or (3e-4 if full else 1e-4), iters, config.warmup, config.decay)
-    pupil = Pupil(Learner(network, schedule, config.optimizer or "adamw"), Penalty(config.kl, config.kl_target))
-    loss = policy_gradient(config.temp, clip_of(config), banned)
-    record.say(
-        f"task    {task.name}, {config.batch_size or reinforce.PROMPTS} problems a step, {config.group_size} replies each\n"
-        f"model   {model.name}, {tuning.parameters(model):,} parameters ({'all' if full else 'lora'})\n"
-        f"device  {device.name()}"
-    )
-    record.save_every, record.keep = config.save_every, config.keep
-    record.attach(pupil)
-    if record.saved_step < 0:
-        seen, held = reinforce.examined(config, record, model, task, tools, 0)
-        reinforce.keep(record, model, 0, held)
-        record.log(0, **seen, **more(0))
+def learn(config: Config, record: Run, model: Model, task: Task, tools: Toolbox) -> None:
+    """The loop, for any task."""
+    pad, iters = model.tokenizer.pad or 0, reinforce.steps(config)
+    reference = Reference(config, model) if config.kl else None
+    pupil = Pupil(reinforce.learner(config, record, model), Penalty(config.kl, config.kl_target))
+    loss = policy_gradient(config.temp, clip_of(config), tools.banned)
+    per_step = config.batch_size or PROMPTS
+    reinforce.begin(config, record, model, task, tools, pupil, f"{per_step} problems a step")
     dull = 0
     for step in record.steps(iters):
-        problems, clock = reinforce.asked(config, task, step), time.perf_counter()
+        problems, clock = reinforce.asked(config, task, step, per_step), time.perf_counter()
         groups = reinforce.replies(config, model, task, problems, config.group_size, f"{step}", tools)
         ones = [one for group in groups for one in group]
         for one in ones:
             one.score = priced(one, config.call_price)
         if reference:
-            reference(ones, pad, banned)
+            reference(ones, pad, tools.banned)
         for group in groups:
             rewards = [reward(one, pupil.penalty.price) for one in group]
             for one, advantage in zip(group, ADVANTAGES[config.advantage](rewards), strict=True):
@@ -161,12 +119,8 @@ def learn(
         samples, drawn = [one.sample.weighted(one.advantage) for one in ones], sum(one.drawn for one in ones)
         sampled = time.perf_counter() - clock
         for _ in range(config.inner_steps):
-            try:
+            with keeping(record):
                 stats = pupil.learner.step(step, bucketed(samples, pad), loss, per=drawn)
-            except Diverged as error:
-                raise Diverged(
-                    f"{error}; {record.name} keeps its last good checkpoint, step {record.saved_step}"
-                ) from error
         took = time.perf_counter() - clock
         told = reinforce.figures(groups) | asdict(stats) | {"sampled": drawn, "tok_s": round(drawn / took)}
         told |= {"rollout_s": round(sampled, 3), "train_s": round(took - sampled, 3)}
@@ -177,28 +131,8 @@ def learn(
         look = step % config.steps_per_eval == 0 or step == iters
         seen, held = reinforce.examined(config, record, model, task, tools, step) if look else ({}, [])
         reinforce.keep(record, model, step, [*groups, *held])
-        record.log(step, **told, **memory_stats(), **seen, **(more(step) if look else {}))
-    conclude(record, iters)
-
-
-def conclude(record: Run, iters: int) -> None:
-    """Before and after, on what was held out."""
-    if record.stopped:
-        again = f"lab {record.recipe} --name {record.name} --resume"
-        record.say(f"Stopped at step {record.step} of {iters}, saved. Go on: {again}")
-        return
-    rows = [row for row in read_lines(record.folder / "metrics.jsonl") if "held_pass" in row]
-    first, last = rows[0], rows[-1]
-    record.headline = f"right {first['held_pass']:.2f} -> {last['held_pass']:.2f}"
-    record.say(
-        f"held out: right {first['held_pass']:.2f} -> {last['held_pass']:.2f}, "
-        f"tokens of a reply {first['held_length']:.1f} -> {last['held_length']:.1f}\n"
-        f"CPU time of this process {time.process_time() / 60:.1f} min; talk to it: lab chat --model {record.name}"
-    )
-    figures = {f"before_{name[5:]}": value for name, value in first.items() if name.startswith("held_")}
-    figures |= {name: value for name, value in last.items() if name.startswith("held_")}
-    sampled = sum(row.get("sampled", 0) for row in read_lines(record.folder / "metrics.jsonl"))
-    record.event("report", **figures, sampled=sampled, cpu_s=round(time.process_time(), 1))
+        record.log(step, **told, **memory_stats(), **seen)
+    reinforce.conclude(record)
 
 
 def priced(one: Episode, price: float) -> Score:
@@ -224,18 +158,15 @@ def clip_of(config: Config) -> Clip | None:
 class Reference:
     """log p under the model that the run began as: adapters switched off, or a second copy of all weights."""
 
-    def __init__(self, config: Config, model: Model, full: bool):
+    def __init__(self, config: Config, model: Model):
         self.model, self.temp = model, config.temp
-        self.network = tuning.open_model(config).network if full else None
+        self.network = tuning.open_model(config).network if tuning.in_full(config, model) else None
 
     def __call__(self, ones: Sequence[Episode], pad: int, banned: Collection[int]) -> None:
         """Put them into the episodes."""
-        samples = [one.sample for one in ones]
-        if self.network is not None:
-            found = logprobs(self.network, samples, pad, self.temp, banned)
-        else:
-            with lora.off(self.model.network):
-                found = logprobs(self.model.network, samples, pad, self.temp, banned)
+        network = self.model.network if self.network is None else self.network
+        with lora.off(network):  # a second copy has no adapters to switch off
+            found = logprobs(network, [one.sample for one in ones], pad, self.temp, banned)
         for one, said in zip(ones, found, strict=True):
             one.reference = said
 

@@ -285,7 +285,7 @@ def verdicts(scored: list[Item], found: Iterator[list[list[str]]]) -> list[str]:
 
 def examined(record: Run, model: Model, scored: list[Item], before: list[str]) -> dict[str, float]:
     """What was held out, asked again: before and after by group, what is kept, what is invented, and the frontier."""
-    after = verdicts(scored, iter([knowledge.interrogate(model, scored, 1, 0.0, 0)]))
+    after = verdicts(scored, knowledge.interrogate(model, scored))
     figures = shares(record, scored, before, "before") | shares(record, scored, after, "after")
     pairs = [*zip(scored, before, strict=True)]
     known = np.array([was == "right" and one.group in (KNOWN, "") for one, was in pairs])

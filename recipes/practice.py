@@ -57,7 +57,7 @@ def practising(
     full, optimizer, steps = tuning.in_full(config, model), tuning.optimizer_of(config, model), iters(found, rows)
     drawn = [found.draw(config.seed, step, rows) for step in range(1, LOOK + 1)]
     tokens = sum(len(s.ids) for step in drawn for s in step) / LOOK
-    confine(config, model)
+    tuning.confine(config, model)
     trained = sum(v.size for _, v in device.flat(model.network.trainable_parameters()))
     saves = min(config.keep, 1 + -(-steps // config.save_every))
     count_looks = 1 + -(-steps // config.steps_per_eval) if looks else 0
@@ -88,14 +88,6 @@ class Asked(NamedTuple):
     times: int
     exam: int
     reply: int
-
-
-def confine(config: Tuning, model: Model) -> None:
-    """Train what `tuning.tune` would: all, the last layers, or adapters."""
-    if tuning.in_full(config, model):
-        tuning.freeze(config, model)
-    else:
-        tuning.adapt(config, model)
 
 
 def taught(drawn: Sequence[Sequence[Sample]]) -> int:
@@ -154,7 +146,7 @@ def rehearse(
             return timed(lambda: replies(model, some, temp=0.8, samples=asked.times)), ""
 
         yield Work("asking", asked.before / ask, answered)
-    confine(config, model)
+    tuning.confine(config, model)
     learner = Learner(network, Schedule(1e-6, 100), optimizer)
     grad_of, number = nn.value_and_grad(network, nll), iter(range(1, 1 << 30))
 

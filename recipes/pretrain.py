@@ -29,7 +29,7 @@ from tyro.conf import FlagCreatePairsOff
 
 from lab import data, device, weights
 from lab.errors import UserError
-from lab.learn import Diverged, Learner, Schedule, memory_stats
+from lab.learn import Learner, Schedule, keeping, memory_stats
 from lab.loss import Batch, bits_per_byte, nll
 from lab.model import SIZES, Shape, Transformer, shape_of
 from lab.run import Run
@@ -183,20 +183,12 @@ def run(config: Config, record: Run) -> None:
     for step in record.steps(iters):
         clock = time.perf_counter()
         windows = [train.batch(config.seed, (step - 1) * passes + i + 1, rows, length) for i in range(passes)]
-        try:
+        with keeping(record):
             stats = learner.step(step, [Batch(w) for w in windows], nll)
-        except Diverged as error:
-            raise Diverged(
-                f"{error}; {record.name} keeps its last good checkpoint, step {record.saved_step}"
-            ) from error
         speed = stats.tokens / (time.perf_counter() - clock)
         seen = eyes.look(step) if step % config.steps_per_eval == 0 or step == iters else {}
         record.log(step, **asdict(stats), tok_s=round(speed), **memory_stats(), **seen)
-    if record.stopped:
-        record.say(
-            f"Stopped at step {record.step} of {iters}, saved. Go on: lab pretrain --name {record.name} --resume"
-        )
-    else:
+    if not record.cut_short():
         eyes.report()
 
 

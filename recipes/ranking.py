@@ -14,7 +14,7 @@ from lab.errors import UserError
 from lab.rankings import Prompt, key_of, ranking, text_of
 from lab.rollout import seed_of
 from lab.sample import Sampling
-from lab.talks import Bad, Tally
+from lab.talks import Bad, Tally, fields
 from lab.weights import Model
 from recipes.pocket.jokes import joke_prompts
 
@@ -75,10 +75,7 @@ def prompts(model: Model, data: str | None, count: int, seed: int) -> list[Asked
 
 def asked(row: Any) -> Asked:
     """The prompt of a row; Bad where there is none. Of a conversation the last reply is what the model is to say."""
-    if isinstance(row, ValueError):
-        raise Bad("broken JSON")
-    if not isinstance(row, dict):
-        raise Bad("no JSON object", f"it is a {type(row).__name__}")
+    row = fields(row)
     given = row.get("prompt", row.get("messages"))
     if given is None:
         raise Bad('no "prompt"', f"it has: {', '.join(map(str, row))}")

@@ -1,27 +1,44 @@
 """What recipes that learn from their own replies share: flags of asking, figures of replies in training and held out."""
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from lab import calls, chat
+from lab import calls, chat, device, lora
 from lab.advantage import pass_at
 from lab.calls import Toolbox
 from lab.errors import UserError
+from lab.learn import Learner, Schedule
 from lab.rollout import Episode, episode_row, rollout
-from lab.run import Run
+from lab.run import Part, Run
+from lab.runs import read_lines
 from lab.sample import Sampling
-from lab.task import Problem, Task
+from lab.task import Problem, Score, Task
 from lab.weights import Model
 from recipes import tasks, tuning
 from recipes.tuning import Tuning
 
+CHARTS: tuple[dict[str, Any], ...] = (
+    {"title": "right: in training, and held out", "keys": ["pass", "held_pass"]},
+    {"title": "reward", "keys": ["reward", "held_reward"]},
+    {"title": "tokens of a reply", "keys": ["length", "held_length"]},
+    {"title": "entropy, nats a token", "keys": ["entropy"]},
+    {"title": "how it solves: shares", "keys": ["style direct", "style steps", "style prose", "thinks", "retries"]},
+    {"title": "groups that teach nothing", "keys": ["all_right", "all_wrong"]},
+    {"title": "calls: of known names, of never-told ones", "keys": ["held_called known", "held_called never", "calls"]},
+    {"title": "truncated", "keys": ["truncated"]},
+    {"title": "KL from the reference, nats a reply", "keys": ["kl"]},
+    {"title": "gradient norm", "keys": ["grad_norm"]},
+    {"title": "tokens a second", "keys": ["tok_s"]},
+    {"title": "memory, GB", "keys": ["mem_active", "mem_peak", "mem_cache", "mem_process", "mem_swap"]},
+)
+ITERS = 60  # steps
 LOOKS = 4  # replies to a held-out problem
 FOLLOWED = 4  # held-out problems whose replies are kept
-PROMPTS = 16  # problems a step
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,14 @@ class Asking(Tuning):
     """Held-out problems a look (4 replies each)."""
     steps_per_eval: int = 10
     """Steps between looks at held-out problems."""
+    optimizer: Literal["muon", "adamw"] | None = None
+    """AdamW by default."""
+    learning_rate: float | None = None
+    """Peak rate (full 3e-4, lora 1e-4)."""
+    decay: float = 0.0
+    """Share of the steps over which the rate falls to 2 %."""
+    warmup: int = 2
+    """Steps of linear warm-up."""
     save_every: int = 10
     """Steps between checkpoints."""
 
@@ -74,27 +99,72 @@ def toolbox(config: Asking, model: Model) -> Toolbox:
     return Toolbox(model.tokenizer, calls.opened(config.search, config.code))
 
 
-def asked(config: Asking, task: Task, step: int) -> list[Problem]:
-    """The problems of a step: a stretch of the task's own stream, which a seed begins elsewhere."""
-    count = config.batch_size or PROMPTS
-    at = config.seed * 10_000_019 + (step - 1) * count
+def steps(config: Asking) -> int:
+    """Optimiser steps."""
+    return config.iters or ITERS
+
+
+def learner(config: Asking, record: Run, model: Model) -> Learner:
+    """What is trained unfrozen, the run folder a model folder, and an optimiser."""
+    peak = config.learning_rate or (3e-4 if tuning.in_full(config, model) else 1e-4)
+    tuning.dress(config, record, model)
+    schedule = Schedule(peak, steps(config), config.warmup, config.decay)
+    return Learner(model.network, schedule, config.optimizer or "adamw")
+
+
+def begin(config: Asking, record: Run, model: Model, task: Task, tools: Toolbox, part: Part, asks: str) -> None:
+    """Say what is ahead, stand where the run stood, and take the first look."""
+    how = "lora" if lora.adapters(model.network) else "all"
+    record.say(
+        f"task    {task.name}, {asks}, {config.group_size} replies each\n"
+        f"model   {model.name}, {tuning.parameters(model):,} parameters ({how})\n"
+        f"device  {device.name()}"
+    )
+    record.save_every, record.keep = config.save_every, config.keep
+    record.attach(part)
+    if record.saved_step < 0:
+        seen, held = examined(config, record, model, task, tools, 0)
+        keep(record, model, 0, held)
+        record.log(0, **seen)
+
+
+def asked(config: Asking, task: Task, number: int, count: int) -> list[Problem]:
+    """The problems of a step or round: a stretch of the task's own stream, which a seed begins elsewhere."""
+    at = config.seed * 10_000_019 + (number - 1) * count
     return [task.problem(at + i) for i in range(count)]
 
 
 def replies(
-    config: Asking, model: Model, task: Task, problems: Sequence[Problem], n: int, seed: str, tools: Toolbox | None
+    config: Asking, model: Model, task: Task, problems: Sequence[Problem], n: int, seed: str, tools: Toolbox
 ) -> list[list[Episode]]:
     """Judged replies, `n` a problem."""
     sampling = Sampling(temp=config.temp, max_tokens=config.max_tokens)
-    return rollout(
-        model, task, problems, n, sampling, f"{config.seed}:{seed}", tools if tools and tools.tools else None
-    )
+    return rollout(model, task, problems, n, sampling, f"{config.seed}:{seed}", tools)
 
 
 def keep(record: Run, model: Model, step: int, groups: Sequence[Sequence[Episode]]) -> None:
     """The step's replies in the run folder."""
     rows = ((e, g, k) for g, group in enumerate(groups) for k, e in enumerate(group))
     record.episodes(step, (episode_row(e, model.tokenizer, step, g, k) for e, g, k in rows))
+
+
+def conclude(record: Run) -> None:
+    """Before and after, on what was held out."""
+    if record.cut_short():
+        return
+    rows = list(read_lines(record.folder / "metrics.jsonl"))
+    looks = [row for row in rows if "held_pass" in row]
+    first, last = looks[0], looks[-1]
+    record.headline = f"right {first['held_pass']:.2f} -> {last['held_pass']:.2f}"
+    record.say(
+        f"held out: right {first['held_pass']:.2f} -> {last['held_pass']:.2f}, "
+        f"tokens of a reply {first['held_length']:.1f} -> {last['held_length']:.1f}\n"
+        f"CPU time of this process {time.process_time() / 60:.1f} min; talk to it: lab chat --model {record.name}"
+    )
+    figures = {f"before_{name[5:]}": value for name, value in first.items() if name.startswith("held_")}
+    figures |= {name: value for name, value in last.items() if name.startswith("held_")}
+    sampled = sum(row.get("sampled", 0) for row in rows)
+    record.event("report", **figures, sampled=sampled, cpu_s=round(time.process_time(), 1))
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------
@@ -120,11 +190,18 @@ def figures(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
         told["kl"] = mean([one.kl() for one in ones])
     for part in sorted({name for one in ones for name in one.score.parts or {}}):
         told[f"part {part}"] = mean([(one.score.parts or {}).get(part) for one in ones])
-    for note in sorted({name for one in ones for name in one.score.notes}):
-        told[note] = mean([one.score.notes.get(note) for one in ones])
-        if note.startswith("style ") and (such := [one for one in ones if one.score.notes.get(note)]):
-            told[note.replace("style", "right", 1)] = mean([one.score.passed for one in such])
-            told[note.replace("style", "length", 1)] = mean([one.drawn for one in such])
+    return told | noted([one.score for one in ones], [one.drawn for one in ones])
+
+
+def noted(scores: Sequence[Score], lengths: Sequence[int]) -> dict[str, float]:
+    """Notes of replies and, of a style, how often it is right and how long it is."""
+    told: dict[str, float] = {}
+    for note in sorted({name for score in scores for name in score.notes}):
+        told[note] = mean([score.notes.get(note) for score in scores])
+        such = [at for at, score in enumerate(scores) if score.notes.get(note)]
+        if note.startswith("style ") and such:
+            told[note.replace("style", "right", 1)] = mean([scores[at].passed for at in such])
+            told[note.replace("style", "length", 1)] = mean([lengths[at] for at in such])
     return told
 
 
@@ -135,11 +212,11 @@ def mean(values: Sequence[float | None]) -> float:
 
 
 def examined(
-    config: Asking, record: Run, model: Model, task: Task, tools: Toolbox | None, step: int
+    config: Asking, record: Run, model: Model, task: Task, tools: Toolbox, step: int
 ) -> tuple[dict[str, float], list[list[Episode]]]:
     """The same figures on held-out problems, the same each time; and the groups of the first of them, to be kept beside the
     step's, so that one problem can be followed over the steps. The first two replies are samples as well."""
-    problems = some(task, config.examine)
+    problems = tasks.held_out(task, config.examine)
     groups = replies(config, model, task, problems, LOOKS, "held out", tools)
     for group in groups[:2]:
         row = episode_row(group[0], model.tokenizer, step, 0, 0)
@@ -148,16 +225,3 @@ def examined(
     for one in (one for group in groups[:FOLLOWED] for one in group):
         one.extra["held_out"] = True
     return {f"held_{name}": value for name, value in figures(groups).items()}, groups[:FOLLOWED]
-
-
-def some(task: Task, count: int) -> list[Problem]:
-    """So many held-out problems, or as many as there are."""
-    found = []
-    for i in range(count):
-        try:
-            found.append(task.held_out(i))
-        except LookupError:
-            break
-    if not found:
-        raise UserError(f"--task {task.name}: nothing is held out to measure with; give it more rows, or a valid.jsonl")
-    return found

@@ -18,21 +18,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lab import device, episodes, weights
+from lab import episodes
+from lab.calls import Toolbox
 from lab.errors import UserError
-from lab.learn import Learner, Schedule, memory_stats
+from lab.learn import keeping, memory_stats
 from lab.loss import nll
 from lab.rollout import Episode
 from lab.run import Run
 from lab.samples import Sample, bucketed
 from lab.task import Task
-from lab.weights import Model, save_config
-from recipes import grpo, reinforce, tasks, tuning
+from lab.weights import Model
+from recipes import reinforce, tasks
 from recipes.reinforce import Asking
 
-CHARTS = grpo.CHARTS
+CHARTS = reinforce.CHARTS
 STEPS = 10  # on the replies of one round
-ITERS = 60
+PROMPTS = 160  # problems a round
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,6 @@ class Config(Asking):
     """Right replies kept of one problem."""
     choose: Literal["random", "shortest"] = "random"
     """Which of them."""
-    optimizer: Literal["muon", "adamw"] | None = None
-    """AdamW by default."""
-    learning_rate: float | None = None
-    """Peak rate (full 3e-4, lora 1e-4)."""
-    decay: float = 0.0
-    """Share of the steps over which the rate falls to 2 %."""
-    warmup: int = 2
-    """Steps of linear warm-up."""
 
 
 def check(config: Config) -> None:
@@ -67,71 +60,43 @@ def check(config: Config) -> None:
 
 def run(config: Config, record: Run) -> None:
     """Rounds of sampling and keeping, each followed by steps on what was kept."""
-    with tasks.opened(config.task, config.data) as task:
-        rounds(config, record, reinforce.opened(config), task)
+    model = reinforce.opened(config)
+    with tasks.opened(config.task, config.data) as task, reinforce.toolbox(config, model) as tools:
+        rounds(config, record, model, task, tools)
 
 
-def rounds(config: Config, record: Run, model: Model, task: Task) -> None:
+def rounds(config: Config, record: Run, model: Model, task: Task, tools: Toolbox) -> None:
     """The loop: the first step of a round samples."""
-    network, pad = model.network, model.tokenizer.pad or 0
-    full, iters, each = tuning.in_full(config, model), config.iters or ITERS, config.steps_per_round
-    model.tokenizer.save(record.folder)
-    if full:
-        save_config(record.folder, network, model.tokenizer)
-    else:
-        kept = tuning.adapt(config, model) | {"model": tuning.base_of(config.model)}
-        weights.write_json(record.folder / "adapter_config.json", kept)
-    schedule = Schedule(config.learning_rate or (3e-4 if full else 1e-4), iters, config.warmup, config.decay)
-    learner = Learner(network, schedule, config.optimizer or "adamw")
-    record.say(
-        f"task    {task.name}, {problems_of(config)} problems a round, {config.group_size} replies each\n"
-        f"model   {model.name}, {tuning.parameters(model):,} parameters ({'all' if full else 'lora'})\n"
-        f"device  {device.name()}"
-    )
-    record.save_every, record.keep = config.save_every, config.keep
-    record.attach(learner)
-    with reinforce.toolbox(config, model) as tools:
-        if record.saved_step < 0:
-            seen, held = reinforce.examined(config, record, model, task, tools, 0)
-            reinforce.keep(record, model, 0, held)
-            record.log(0, **seen)
-        pool: list[Sample] = []
-        for step in record.steps(iters):
-            first, told = step - (step - 1) % each, dict[str, Any]()
-            if step == first:
-                record.note = f"round {1 + step // each}: sampling"
-                asked = [task.problem(at) for at in stretch(config, 1 + (step - 1) // each)]
-                groups = reinforce.replies(config, model, task, asked, config.group_size, f"{step}", tools)
-                pool = choose(config, groups, Random(f"{config.seed}:{step}"))
-                reinforce.keep(record, model, step, groups)
-                told = reinforce.figures(groups) | {"kept": len(pool)}
-                told["sampled"] = sum(one.drawn for group in groups for one in group)
-                record.note = ""
-            elif not pool:  # resumed within a round
-                pool = read_back(record, first)
-            if not pool:
-                raise UserError(
-                    f"{record.name}: no reply of this round is right, so there is nothing to keep; take an easier --task"
-                )
-            clock = time.perf_counter()
-            some = Random(f"{config.seed}:rows:{step}").choices(pool, k=min(config.rows, len(pool)))
+    pad, iters, each = model.tokenizer.pad or 0, reinforce.steps(config), config.steps_per_round
+    learner, per_round = reinforce.learner(config, record, model), config.batch_size or PROMPTS
+    reinforce.begin(config, record, model, task, tools, learner, f"{per_round} problems a round")
+    pool: list[Sample] = []
+    for step in record.steps(iters):
+        first, told = step - (step - 1) % each, dict[str, Any]()
+        if step == first:
+            record.note = f"round {1 + step // each}: sampling"
+            asked = reinforce.asked(config, task, 1 + (step - 1) // each, per_round)
+            groups = reinforce.replies(config, model, task, asked, config.group_size, f"{step}", tools)
+            pool = choose(config, groups, Random(f"{config.seed}:{step}"))
+            reinforce.keep(record, model, step, groups)
+            told = reinforce.figures(groups) | {"kept": len(pool)}
+            told["sampled"] = sum(one.drawn for group in groups for one in group)
+            record.note = ""
+        elif not pool:  # resumed within a round
+            pool = read_back(record, first)
+        if not pool:
+            raise UserError(
+                f"{record.name}: no reply of this round is right, so there is nothing to keep; take an easier --task"
+            )
+        clock = time.perf_counter()
+        some = Random(f"{config.seed}:rows:{step}").choices(pool, k=min(config.rows, len(pool)))
+        with keeping(record):
             stats = learner.step(step, bucketed(some, pad), nll)
-            told |= asdict(stats) | {"tok_s": round(stats.tokens / (time.perf_counter() - clock))}
-            look = step % config.steps_per_eval == 0 or step == iters
-            seen = reinforce.examined(config, record, model, task, tools, step)[0] if look else {}
-            record.log(step, **told, **memory_stats(), **seen)
-    grpo.conclude(record, iters)
-
-
-def problems_of(config: Config) -> int:
-    """Problems a round."""
-    return config.batch_size or 160
-
-
-def stretch(config: Config, number: int) -> range:
-    """The seeds of a round's problems."""
-    at = config.seed * 10_000_019 + (number - 1) * problems_of(config)
-    return range(at, at + problems_of(config))
+        told |= asdict(stats) | {"tok_s": round(stats.tokens / (time.perf_counter() - clock))}
+        look = step % config.steps_per_eval == 0 or step == iters
+        seen = reinforce.examined(config, record, model, task, tools, step)[0] if look else {}
+        record.log(step, **told, **memory_stats(), **seen)
+    reinforce.conclude(record)
 
 
 def choose(config: Config, groups: Sequence[Sequence[Episode]], r: Random) -> list[Sample]:

@@ -38,7 +38,7 @@ import numpy as np
 from lab import device, lora, rankings, reward, weights
 from lab.batch import Request
 from lab.errors import UserError, expand
-from lab.learn import Diverged, Learner, Schedule, memory_stats
+from lab.learn import Learner, Schedule, keeping, memory_stats
 from lab.pairwise import Ranked, pairwise, passes
 from lab.rankings import Ranking, Rankings
 from lab.reward import RewardModel, Scorer
@@ -293,12 +293,8 @@ def run(config: Config, record: Run) -> None:
         for k, learner in enumerate(pupils.learners):
             batches = passes(sets.draw(config.seed + k, step, per), model.tokenizer.pad or 0)
             tokens += sum(int(batch.weight.sum()) for batch in batches)
-            try:
+            with keeping(record):
                 stats.append(asdict(learner.step(step, cast(Any, batches), cast(Any, pairwise))))
-            except Diverged as error:
-                raise Diverged(
-                    f"{error}; {record.name} keeps its last good checkpoint, step {record.saved_step}"
-                ) from error
         mean = {name: float(np.mean([one[name] for one in stats])) for name in stats[0]}
         mean |= {"tokens": tokens, "seen": tokens, "tok_s": round(tokens / (time.perf_counter() - clock))}
         more = look() if step % config.steps_per_eval == 0 or step == iters else {}
@@ -306,9 +302,7 @@ def run(config: Config, record: Run) -> None:
             record.headline = f"pair accuracy {more['held_accuracy']:.2f}"
         record.log(step, **mean, **memory_stats(), **more)
     finish(record, rm)
-    if record.stopped:
-        again = f"lab {record.recipe} --name {record.name} --resume"
-        record.say(f"Stopped at step {record.step} of {iters}, saved. Go on: {again}")
+    if record.cut_short():
         return
     report(record, rm, sets, baseline, policy)
 

@@ -41,6 +41,7 @@ from recipes.lessons.knowledge import Item
 from recipes.probing.figures import wilson
 from recipes.tuning import CHARTS, Tuning
 
+Weighted = list[tuple[float, lessons.Lesson]]
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
 ITERS = 700  # steps on the pocket world
 EPOCHS = 3  # passes over examples of your own
@@ -152,9 +153,16 @@ def straight(labels: str | None, model: Model, needed: bool = True) -> list[list
     return known
 
 
+def beside(known: list[list[Message]], searching: float, straight: float, replay: float) -> Weighted:
+    """Lessons of the stages before, in shares, so that nothing is forgotten: searches and what is known without one (where
+    nothing is, it never learnt to search either), and the assistant's own."""
+    found: Weighted = [(replay * share, lesson) for share, lesson in talk.REPLAY]
+    return [(searching, lookup.lesson), (straight, lambda r: r.choice(known)), *found] if known else found
+
+
 def fresh(config: Config, model: Model, known: list[list[Message]]) -> Talks:
     """Lessons about names that are new each time, answers to what is known, and some of before."""
-    mixed: list[tuple[float, lessons.Lesson]] = [(SEARCHING, lookup.lesson)]
+    mixed: Weighted = [(SEARCHING, lookup.lesson)]
     mixed.append((STRAIGHT, lookup.known if config.always else lambda r: r.choice(known)))
     mixed += [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
     return talks.endless(

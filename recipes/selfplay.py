@@ -42,7 +42,7 @@ from tyro.conf import FlagCreatePairsOff
 from lab import device, weights
 from lab.advantage import centred
 from lab.errors import UserError
-from lab.learn import Diverged, Learner, Schedule, memory_stats
+from lab.learn import Learner, Schedule, keeping, memory_stats
 from lab.loss import nll, policy_gradient
 from lab.model import Shape, Transformer
 from lab.run import Run
@@ -280,13 +280,9 @@ def run(config: Config, record: Run) -> None:
         rows = lesson(config, tokenizer, me.writes, step) if imitates else [to_sample(me.writes, p) for p in played]
         tokens = sum(len(row.ids) - 1 for row in rows) if imitates else sum(len(p.own) for p in played)
         batches = bucketed(rows, tokenizer.pad or 0, WASTE)
-        try:
-            number = step if imitates else step - first
+        number = step if imitates else step - first
+        with keeping(record):
             stats = pupil.learner.step(number, batches, nll if imitates else policy_gradient(), per=tokens)
-        except Diverged as error:
-            raise Diverged(
-                f"{error}; {record.name} keeps its last good checkpoint, step {record.saved_step}"
-            ) from error
         told: dict[str, Any] = asdict(stats) | {"tok_s": round(tokens / (time.perf_counter() - clock))}
         if not imitates:
             told |= {"policy_loss": told.pop("loss")} | summary(played)
@@ -295,10 +291,7 @@ def run(config: Config, record: Run) -> None:
         looks = step % every == 0 or step in (first, total)
         seen = look(config, record, rivals, me, tokenizer, step) if looks else {}
         record.log(step, **told, **memory_stats(), **seen)
-    if record.stopped:
-        record.say(
-            f"Stopped at step {record.step} of {total}, saved. Go on: lab selfplay --name {record.name} --resume"
-        )
+    if record.cut_short():
         return
     record.note = "the round robin"
     report(config, record, rivals, me, selves)

@@ -7,13 +7,16 @@ from functools import cache
 from random import Random
 
 from lab.chat import Message, parts, plain
+from lab.errors import UserError
 from lab.task import Problem, Score, Task, asked
 from recipes.lessons import facts, letters, solve
 from recipes.pocket.people import Entity, fresh_person
+from recipes.pocket.problems import problem
 from recipes.pocket.seeds import generator
 
 Made = tuple[str, str]  # question, answer
 STRANGERS = 300
+TRIES = 20  # seeds a problem is looked for among, where a small task gives the same ones again
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,6 @@ def _problem(r: Random, held_out: bool) -> Made:
 
 def _longer(r: Random, held_out: bool) -> Made:
     """Six and seven operations, more than any demonstration has."""
-    from recipes.pocket.problems import problem
-
     made = problem(r.randrange(1 << 60), r.choice((6, 7)), "test" if held_out else "train")
     return made.text, str(made.answer)
 
@@ -121,20 +122,38 @@ POCKET: dict[str, Task] = {
 }
 
 
-def load_task(name: str, data: str | None = None) -> Task:
+def load_task(name: str, data: str | None = None, judge: str | None = None) -> Task:
     """A pocket task by its name, else what lab opens; UserError, with what there is, where it is neither."""
+    if name in POCKET and judge is not None:
+        raise UserError(f"{name} brings its own judge; leave out --judge")
     if name in POCKET and not data:
         return POCKET[name]
     from lab.task_files import open_task
 
-    return open_task(name, data, also=tuple(POCKET))
+    return open_task(name, data, judge, tuple(POCKET))
 
 
 @contextmanager
-def opened(name: str, data: str | None = None) -> Iterator[Task]:
+def opened(name: str, data: str | None = None, judge: str | None = None) -> Iterator[Task]:
     """`load_task`, whose own process (of a python file, of a library) ends with the block."""
-    task = load_task(name, data)
+    task = load_task(name, data, judge)
     try:
         yield task
     finally:
         getattr(task, "close", lambda: None)()
+
+
+def held_out(task: Task, most: int) -> list[Problem]:
+    """So many held-out problems, each once, or as many as there are."""
+    found: dict[str, Problem] = {}
+    for seed in range(most * TRIES):
+        if len(found) == most:
+            break
+        try:
+            problem = task.held_out(seed)
+        except LookupError:
+            break
+        found.setdefault(problem.key, problem)
+    if not found:
+        raise UserError(f"--task {task.name}: nothing is held out to measure with; give it more rows, or a test.jsonl")
+    return list(found.values())

@@ -27,7 +27,7 @@ from random import Random
 from lab import chat, device
 from lab.calls import Toolbox
 from lab.errors import UserError
-from lab.learn import memory_stats
+from lab.learn import keeping, memory_stats
 from lab.loss import nll
 from lab.run import Run
 from lab.runs import read_lines
@@ -126,7 +126,8 @@ def run(config: Config, record: Run) -> None:
                 pupil.begin(steps)
             record.note = WORDS[way]
             samples = lesson(config, model, way, number)
-            stats = pupil.learner.step(number, bucketed(samples, model.tokenizer.pad or 0), nll)
+            with keeping(record):
+                stats = pupil.learner.step(number, bucketed(samples, model.tokenizer.pad or 0), nll)
             figures = examined(model, way, tools) if number == steps else {}
             record.log(step, **asdict(stats), **memory_stats(), **figures)
             if figures:

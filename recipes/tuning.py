@@ -11,7 +11,7 @@ from tyro.conf import FlagCreatePairsOff, arg
 from lab import chat, device, lora, talks, weights
 from lab.chat import Message
 from lab.errors import UserError
-from lab.learn import Diverged, Learner, Schedule, memory_stats
+from lab.learn import Learner, Schedule, keeping, memory_stats
 from lab.loss import nll
 from lab.model import Transformer
 from lab.run import Run
@@ -163,6 +163,24 @@ def freeze(config: Tuning, model: Model) -> None:
         network.lm_head.unfreeze()
 
 
+def confine(config: Tuning, model: Model) -> dict[str, Any] | None:
+    """Train what the flags ask for: all weights, the last layers, or adapters; of these what adapter_config.json says."""
+    if in_full(config, model):
+        freeze(config, model)
+        return None
+    return adapt(config, model)
+
+
+def dress(config: Tuning, record: Run, model: Model) -> None:
+    """`confine`, and the run folder a model folder but for the weights, which come with each checkpoint."""
+    model.tokenizer.save(record.folder)
+    adapters = confine(config, model)
+    if adapters is None:
+        weights.save_config(record.folder, model.network, model.tokenizer)
+    else:
+        weights.write_json(record.folder / "adapter_config.json", adapters | {"model": base_of(config.model)})
+
+
 def learner_of(config: Tuning, model: Model, iters: int, full: bool, optimizer: Literal["muon", "adamw"]) -> Learner:
     """A learner for so many steps, at a rate that suits what it trains."""
     peak = config.learning_rate or (0.004 if optimizer == "muon" else 2e-5 if full else 2e-4)
@@ -191,14 +209,7 @@ def tune(
     if began and began.get("key") != talks.key:
         raise UserError(f"{record.name}: the conversations have changed since this run began; start a new run")
     full, optimizer = in_full(config, model), optimizer_of(config, model)
-    tokenizer.save(record.folder)
-    if full:
-        weights.save_config(record.folder, network, tokenizer)
-        freeze(config, model)
-    else:
-        weights.write_json(
-            record.folder / "adapter_config.json", adapt(config, model) | {"model": base_of(config.model)}
-        )
+    dress(config, record, model)
     learner = learner_of(config, model, iters, full, optimizer)
     facts = {"key": talks.key, "conversations": talks.total, "tokens": talks.tokens or None, "bad": dict(talks.bad)}
     weights.write_json(record.folder / "data.json", facts)
@@ -217,21 +228,14 @@ def tune(
         clock = time.perf_counter()
         samples = talks.draw(config.seed, step, rows(config, model))
         batches = bucketed(samples, pad)
-        try:
+        with keeping(record):
             stats = learner.step(step, batches, nll)
-        except Diverged as error:
-            raise Diverged(
-                f"{error}; {record.name} keeps its last good checkpoint, step {record.saved_step}"
-            ) from error
         tokens, slots = sum(len(s.ids) for s in samples), sum(b.ids.size for b in batches)
         told = asdict(stats) | {"seen": tokens, "tok_s": round(tokens / (time.perf_counter() - clock))}
         told |= {"padding": round(1 - tokens / max(slots, tokens), 4), "conversations": len(samples)}
         more = look(step) if step % config.steps_per_eval == 0 or step == iters else {}
         record.log(step, **told, **memory_stats(), **more)
-    if record.stopped:
-        record.say(
-            f"Stopped at step {record.step} of {iters}, saved. Go on: lab {record.recipe} --name {record.name} --resume"
-        )
+    if record.cut_short():
         return learner
     record.note = "measuring"
     report(config, record, model, exam)

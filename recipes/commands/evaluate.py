@@ -27,7 +27,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,14 +45,12 @@ from lab.errors import UserError, expand
 from lab.rollout import TRUNCATED, Episode, episode_row, rollout
 from lab.sample import COLD, Sampling
 from lab.task import Problem, Task
-from lab.task_files import open_task
+from recipes import tasks
 from recipes.commands.generate import newest_model, open_model
 from recipes.probing.figures import wilson
-from recipes.tasks import POCKET, load_task
 
 ROWS = 64  # replies at once
 DRAWS = 2_000  # of the bootstrap
-TRIES = 20  # seeds a problem is looked for among, where a small task gives the same ones again
 LONGEST = 400  # characters of an example
 
 
@@ -108,10 +105,8 @@ def run(config: Config) -> int:
         raise UserError(f"--out {config.out}: is there already; name a new file")
     names = config.model or (newest_model(),)
     with ExitStack() as stack:
-        task = opened(config)
-        if close := getattr(task, "close", None):
-            stack.callback(close)
-        problems = some(task, config.problems)
+        task = stack.enter_context(tasks.opened(config.task, config.data, config.judge))
+        problems = tasks.held_out(task, config.problems)
         if len(names) > 1:
             for name in names:  # a name that is wrong is told before an hour of sampling
                 weights.load(name, lazy=True)
@@ -155,31 +150,6 @@ def _check(config: Config) -> None:
             raise UserError(f"{flag} {value}: must be at least {least}")
 
 
-def opened(config: Config) -> Task:
-    """The task of the flags."""
-    if config.judge is None:
-        return load_task(config.task, config.data)
-    if config.task in POCKET:
-        raise UserError(f"{config.task} brings its own judge; leave out --judge")
-    return open_task(config.task, config.data, config.judge, tuple(POCKET))
-
-
-def some(task: Task, most: int) -> list[Problem]:
-    """So many held-out problems, each once, or as many as there are."""
-    found: dict[str, Problem] = {}
-    for seed in count():
-        if len(found) == most or seed >= most * TRIES:
-            break
-        try:
-            problem = task.held_out(seed)
-        except LookupError:
-            break
-        found.setdefault(problem.key, problem)
-    if not found:
-        raise UserError(f"--task {task.name}: nothing is held out to measure with; give it more rows, or a test.jsonl")
-    return list(found.values())
-
-
 def _writer(stack: ExitStack, out: Path | None) -> Callable[[str], None]:
     """What writes rows to --out as they come."""
     if out is None:
@@ -215,7 +185,7 @@ def asked(
             for start in range(0, len(problems), at_once):
                 groups = rollout(
                     model, task, problems[start : start + at_once], n, sampling, f"eval {config.seed} {start}",
-                    tools if tools.tools or config.think_budget is not None else None, ROWS,
+                    tools, ROWS,
                 )  # fmt: skip
                 one.groups += groups
                 for group, episodes in enumerate(groups, start):

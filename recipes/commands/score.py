@@ -31,7 +31,7 @@ from lab.errors import UserError, expand
 from lab.rankings import Prompt, ranking, text_of
 from lab.reward import RewardModel
 from lab.runs import runs, write_atomic
-from lab.talks import Bad, Tally
+from lab.talks import Bad, Tally, fields
 from recipes.commands.generate import from_stdin
 
 SHOWN = 200  # characters of a reply in the table
@@ -132,10 +132,7 @@ def _parsed(line: str) -> Any:
 
 def replies(row: Any) -> list[Row]:
     """The replies of a row; Bad names what is wrong with it."""
-    if isinstance(row, ValueError):
-        raise Bad("broken JSON")
-    if not isinstance(row, dict):
-        raise Bad("no JSON object", f"it is a {type(row).__name__}")
+    row = fields(row)
     if isinstance(row.get("undo"), str):
         return []  # a line of rankings.jsonl that takes another back
     prompt, said = row.get("prompt"), row.get("reply")

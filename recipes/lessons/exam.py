@@ -10,7 +10,6 @@ from lab.calls import Toolbox
 from lab.chat import Message
 from lab.run import Run
 from lab.sample import Sampling
-from lab.task import Task
 from lab.weights import Model
 from recipes import recall
 from recipes.lessons import facts, talk
@@ -95,21 +94,4 @@ def assistant(model: Model, record: Run, seed: int = 1) -> dict[str, float]:
         f"replies that end with END: {figures['ends']:.3f} of {len(talked)}"
     )
     record.headline = f"facts {figures['right_100']:.2f}, ends {figures['ends']:.2f}"
-    return figures
-
-
-def solving(model: Model, record: Run, task: Task, count: int = 200) -> dict[str, float]:
-    """How a task's held-out problems are solved at temperature 1: share right, and by style its share and how often it is
-    right; styles as the judge's notes name them."""
-    problems = [task.held_out(i) for i in range(count)]
-    said = replies(model, [one.messages for one in problems], temp=1.0, seed=1, longest=2 * LONGEST)
-    scores = task.judge(problems, said)
-    figures = {"right": mean([score.passed for score in scores])}
-    for note in sorted(scores[0].notes):
-        figures[note] = mean([score.notes[note] for score in scores])
-        if note.startswith("style ") and (such := [score for score in scores if score.notes[note]]):
-            figures[note.replace("style", "right", 1)] = mean([score.passed for score in such])
-    figures["tokens_of_reply"] = mean([len(reply["ids"]) for reply in said])
-    record.say(f"\n{count} problems at temperature 1: " + ", ".join(f"{k} {v:.2f}" for k, v in figures.items()))
-    record.headline = f"right {figures['right']:.2f}"
     return figures

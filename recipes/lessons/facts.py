@@ -50,15 +50,13 @@ def asked() -> tuple[Entity, ...]:
 
 
 @cache
-def rested(told: int) -> list[Entity]:
-    """Taught entities told so often that no lesson has asked about: their history is that of the scored ones."""
-    rehearsed = {e.name for e in asked()}
-    return [e for e in sides(told)[0] if e.name not in rehearsed]
-
-
-@cache
 def _quizzed() -> frozenset[str]:
     return frozenset(e.name for e in asked())
+
+
+def rested(told: int) -> list[Entity]:
+    """Taught entities told so often that no lesson has asked about: their history is that of the scored ones."""
+    return [e for e in sides(told)[0] if e.name not in _quizzed()]
 
 
 def rehearses(document: str) -> bool:

@@ -13,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 
 from lab import chat, match, read, talks
+from lab.calls import Toolbox
 from lab.chat import Message
 from lab.errors import UserError
 from lab.judge import Claim, Judge
@@ -80,16 +81,14 @@ def split(items: list[Item], seed: int) -> tuple[list[Item], list[Item]]:
 
 
 def interrogate(
-    model: Model, items: Sequence[Item], times: int, temp: float, seed: int, show: Callable[[int], None] = lambda done: None
-) -> list[list[str]]:  # fmt: skip
-    """So many replies to each question, sampled."""
-    found = []
-    for start in range(0, len(items), ROWS):
+    model: Model, items: Sequence[Item], times: int = 1, temp: float = 0.0, seed: int = 0, first: int = 0,
+    tools: Toolbox | None = None,
+) -> Iterator[list[list[str]]]:  # fmt: skip
+    """So many replies to each question from the `first` on, sampled; ROWS questions together."""
+    for start in range(first, len(items), ROWS):
         some = [one.question for one in items[start : start + ROWS]]
-        said = exam.texts(model, some, temp, seed + start, samples=times, longest=48)
-        found += [said[i * times : (i + 1) * times] for i in range(len(some))]
-        show(len(found))
-    return found
+        said = exam.texts(model, some, temp, seed + start, samples=times, longest=48, tools=tools)
+        yield [said[i * times : (i + 1) * times] for i in range(len(some))]
 
 
 def label(right: int, times: int) -> str:

@@ -1,6 +1,5 @@
 """Tools inside sampling: a real model that calls, the same in a batch, in a stream and alone."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from lab.tools import NOTHING, Python, Search
 from lab.weights import Model
 from tests import callers
 from tests.callers import MANY, asks, counts
-from tests.lab.test_chat import CHATML, build
+from tests.lab.test_chat import CHATML, build, build_hermes
 
 GREEDY = Sampling(temp=0, max_tokens=64)
 
@@ -421,19 +420,11 @@ def test_a_later_turn_prefills_only_what_is_new(model: Model, tools: Toolbox) ->
 
 # -- vocabularies --------------------------------------------------------------------------------------------------------------
 
-HERMES = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
-
 
 @pytest.fixture(scope="module")
 def hermes(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     """A hub vocabulary that calls by JSON, as Qwen3's and Hermes'."""
-    folder = build(tmp_path_factory.mktemp("hermes") / "model", CHATML)
-    spec = json.loads((folder / "tokenizer.json").read_text())
-    last = max(token["id"] for token in spec["added_tokens"])
-    for i, name in enumerate(HERMES, last + 1):
-        spec["added_tokens"].append(spec["added_tokens"][-1] | {"id": i, "content": name, "special": False})
-    (folder / "tokenizer.json").write_text(json.dumps(spec))
-    return Tokenizer.load(folder)
+    return Tokenizer.load(build_hermes(tmp_path_factory.mktemp("hermes") / "model", CHATML))
 
 
 @pytest.mark.parametrize(

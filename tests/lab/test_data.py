@@ -50,8 +50,8 @@ def test_a_whole_document_waits_for_one_that_may_be_cut_however_far_ahead() -> N
 
 @pytest.mark.slow
 def test_no_fact_of_the_pocket_world_is_cut_at_a_window() -> None:
-    """With its own tokenizer only what does not fit into any window is cut, and at most the very last document: no other fact,
-    no conflict, no list told often."""
+    """With its own tokenizer only what does not fit into any window is cut, and what stands in the last few windows: no other
+    fact, no conflict, no list told often."""
     from recipes import pocket
 
     corpus = pocket.corpus(0)
@@ -66,7 +66,7 @@ def test_no_fact_of_the_pocket_world_is_cut_at_a_window() -> None:
         (([i] * size, d.whole) for i, (d, size) in enumerate(zip(corpus, sizes, strict=True))), 128
     ):
         i, size = marked[0], len(marked)
-        last = position + size == sum(sizes)
+        last = position + size > sum(sizes) - 8 * 128  # where nothing that may be cut is left
         if corpus[i].whole and not last and position // 128 != (position + size - 1) // 128:
             assert size > 128, corpus[i]
             assert corpus[i].kind not in ("facts", "conflicts"), corpus[i]

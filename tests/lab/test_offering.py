@@ -11,7 +11,7 @@ from lab.chat import Message
 from lab.hub_chat import described, offering
 from lab.tokenizer import Tokenizer
 from tests.conftest import REPO
-from tests.lab.test_chat import CHATML, build, talk
+from tests.lab.test_chat import CHATML, build, build_hermes, talk
 
 # As Qwen3 and Hermes: tools in the system message, as JSON, with the tokens of a call spelt out in between.
 QWEN = (
@@ -28,28 +28,16 @@ QWEN = (
     "{%- endfor %}\n"
     "{%- if add_generation_prompt %}\n    {{- '<|im_start|>assistant\\n' }}\n{%- endif %}"
 )
-HERMES = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 TALKS = (
     talk(("user", "Who took a kite?")),
     talk(("system", "Be brief."), ("user", "Ada?"), ("assistant", "Bo."), ("user", "What?")),
 )
 
 
-def hermes(folder: Path, template: str) -> Path:
-    """A model folder whose vocabulary calls by JSON."""
-    build(folder, template)
-    spec = json.loads((folder / "tokenizer.json").read_text())
-    last = max(token["id"] for token in spec["added_tokens"])
-    for i, name in enumerate(HERMES, last + 1):
-        spec["added_tokens"].append(spec["added_tokens"][-1] | {"id": i, "content": name, "special": False})
-    (folder / "tokenizer.json").write_text(json.dumps(spec))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("offering")
-    return {name: hermes(folder / name, text) for name, text in (("takes", QWEN), ("plain", CHATML))}
+    return {name: build_hermes(folder / name, text) for name, text in (("takes", QWEN), ("plain", CHATML))}
 
 
 def test_a_template_that_takes_tools_tells_of_them(made: dict[str, Path]) -> None:

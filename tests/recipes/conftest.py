@@ -207,3 +207,18 @@ def longer(run: Path, iters: int) -> None:
     passport = read_json(run / "run.json")
     passport["config"]["iters"] = iters
     (run / "run.json").write_text(json.dumps(passport))
+
+
+@pytest.fixture
+def small(home: Path) -> Path:
+    """The shipped base and assistant beside the runs of a test."""
+    for name in ("pocket-base", "pocket-sft"):
+        (home / name).symlink_to(REPO / "weights" / name)
+    return home
+
+
+def same(one: Path, other: Path) -> None:
+    """Two safetensors files hold the same arrays, bit for bit; their headers may list them in another order."""
+    a, b = weights.load_arrays(one), weights.load_arrays(other)
+    assert a.keys() == b.keys()
+    assert all(mx.array_equal(a[k], b[k]) for k in a)

@@ -9,8 +9,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from lab.learn import Learner, Schedule
+from lab.loss import nll
+from lab.model import Transformer
 from lab.runs import read_lines
-from recipes import pocket
+from lab.samples import bucketed
+from lab.tokenizer import Tokenizer
+from recipes import pocket, selfplay
+from recipes.arena import Mind, notation, vocabulary
 from recipes.lessons import ask, facts
 from tests.conftest import REPO
 
@@ -75,3 +81,14 @@ def timeless(run: Path) -> list[dict[str, Any]]:
 def report(run: Path) -> dict[str, Any]:
     """The figures at a run's end."""
     return next(row for row in reversed(rows(run)) if row.get("event") == "report")
+
+
+def imitator(steps: int) -> tuple[Tokenizer, Mind]:
+    """A player of tic-tac-toe that has seen a little of the teacher: most of its moves are squares, many are taken."""
+    tokenizer, config = vocabulary(), selfplay.Config(batch_size=64)
+    network = Transformer(selfplay.shape(config, tokenizer.vocab_size))
+    network.initialise(0)
+    writes, learner = notation(tokenizer), Learner(network, Schedule(0.02, steps, 5))
+    for step in range(1, steps + 1):
+        learner.step(step, bucketed(selfplay.lesson(config, tokenizer, writes, step), 0, 1.0), nll)
+    return tokenizer, Mind(network, writes)

@@ -16,7 +16,8 @@ from lab.tools import Python, Search
 from recipes.commands.chat import Conversation, Voice
 from tests.callers import asks, counts
 from tests.conftest import REPO
-from tests.lab.test_calls import HERMES, hermes  # noqa: F401
+from tests.lab.test_calls import hermes  # noqa: F401
+from tests.lab.test_chat import HERMES
 from tests.recipes.conftest import Here, Refused
 from tests.recipes.test_chat import STATUS, statuses
 

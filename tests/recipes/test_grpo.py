@@ -10,22 +10,12 @@ import pytest
 
 from lab import episodes
 from lab.runs import read_lines
-from lab.weights import load_arrays
 from recipes import grpo, reinforce
 from recipes.lessons import solve
 from recipes.tasks import POCKET, load_task
-from tests.conftest import REPO
-from tests.recipes.conftest import Here, Refused
+from tests.recipes.conftest import Here, Refused, same
 
 FEW = ["--batch-size", "3", "--group-size", "3", "--examine", "2", "--max-tokens", "12", "--steps-per-eval", "2"]
-
-
-@pytest.fixture
-def small(home: Path) -> Path:
-    """The shipped assistant beside the runs of a test."""
-    for name in ("pocket-base", "pocket-sft"):
-        (home / name).symlink_to(REPO / "weights" / name)
-    return home
 
 
 @pytest.fixture
@@ -40,12 +30,6 @@ def judge(tmp_path: Path) -> Path:
         "".join(json.dumps({"prompt": f"Say the word {w}.", "answer": w}) + "\n" for w in "abcdefghijklmnopqrstuvwxyz")
     )
     return file
-
-
-def same(one: Path, other: Path) -> None:
-    a, b = load_arrays(one), load_arrays(other)
-    assert a.keys() == b.keys()
-    assert all((np.array(a[k]) == np.array(b[k])).all() for k in a)
 
 
 def rows(run: Path) -> list[dict[str, float]]:
@@ -127,10 +111,7 @@ def test_equal_rewards_are_said_and_change_nothing(here: Here, small: Path, tmp_
                 "--name", "e", *FEW)  # fmt: skip
     assert said.code == 0, said
     assert "Begin above 1 right in 20" in said.out
-    before, after = (
-        load_arrays(small / "e" / "checkpoints" / step / "model.safetensors") for step in ("000000", "000006")
-    )
-    assert all((np.array(before[k]) == np.array(after[k])).all() for k in before)
+    same(*(small / "e" / "checkpoints" / step / "model.safetensors" for step in ("000000", "000006")))
 
 
 def test_rejection_keeps_right_replies_once_and_resumes_within_a_round(here: Here, small: Path, tmp_path: Path) -> None:

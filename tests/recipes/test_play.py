@@ -7,18 +7,13 @@ import numpy as np
 import pytest
 
 from lab import weights
-from lab.learn import Learner, Schedule
-from lab.loss import nll
-from lab.model import Transformer
 from lab.runs import write_atomic
-from lab.samples import bucketed
-from recipes import selfplay
-from recipes.arena import Choice, Mind, notation, vocabulary
+from recipes.arena import Choice, Mind, notation
 from recipes.commands.play import Table, chances, drawn, outcome
 from recipes.lessons.tictactoe import Game
-from recipes.selfplay import Config
 from tests.conftest import REPO, Lab
 from tests.recipes.conftest import Here, Refused
+from tests.recipes.taught import imitator
 
 BOARD = " {} | {} | {}\n---+---+---\n {} | {} | {}\n---+---+---\n {} | {} | {}\n"
 
@@ -27,13 +22,8 @@ BOARD = " {} | {} | {}\n---+---+---\n {} | {} | {}\n---+---+---\n {} | {} | {}\n
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights root with `player`, which has seen a little of the teacher."""
     root = tmp_path_factory.mktemp("play")
-    tokenizer, config = vocabulary(), Config(batch_size=64)
-    network = Transformer(selfplay.shape(config, tokenizer.vocab_size))
-    network.initialise(0)
-    writes, learner = notation(tokenizer), Learner(network, Schedule(0.02, 30, 5))
-    for step in range(1, 31):
-        learner.step(step, bucketed(selfplay.lesson(config, tokenizer, writes, step), 0, 1.0), nll)
-    weights.save(root / "player", network, tokenizer)
+    tokenizer, mind = imitator(30)
+    weights.save(root / "player", mind.network, tokenizer)
     write_atomic(root / "player" / "run.json", '{"recipe": "selfplay", "config": {}}')
     return root
 

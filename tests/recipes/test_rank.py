@@ -13,7 +13,7 @@ from lab.rankings import Ranking, held_out, read_file
 from recipes import gold_judge
 from recipes.pocket.gold import gold
 from recipes.pocket.jokes import joke_prompts
-from tests.conftest import REPO, Lab
+from tests.conftest import Lab
 from tests.recipes.conftest import Here, Refused
 
 JOKE = "Tell a dry joke about a pelican at the bank."
@@ -22,14 +22,6 @@ TOLD = [
     "The pelican went home.",
     "A pelican walked into the bank with a clock.",
 ]
-
-
-@pytest.fixture
-def small(home: Path) -> Path:
-    """The shipped models beside the runs of a test."""
-    for name in ("pocket-base", "pocket-sft"):
-        (home / name).symlink_to(REPO / "weights" / name)
-    return home
 
 
 # -- the scripted person -----------------------------------------------------------------------------------------------

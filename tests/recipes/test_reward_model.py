@@ -23,7 +23,7 @@ from lab.weights import Model, load_arrays
 from recipes.preferences import Baseline, Judged, told
 from recipes.reward_model import CHARTS
 from tests.conftest import REPO, Lab
-from tests.recipes.conftest import Here, Refused
+from tests.recipes.conftest import Here, Refused, same
 
 WHO, WHERE = ("cow", "king", "robot", "pelican"), ("bank", "zoo", "library")
 SAYS = (
@@ -65,12 +65,6 @@ def rows(run: Path, key: str = "loss") -> list[dict[str, Any]]:
 
 def events(run: Path, name: str) -> list[dict[str, Any]]:
     return [row for row in read_lines(run / "metrics.jsonl") if row.get("event") == name]
-
-
-def same(one: Path, other: Path) -> None:
-    a, b = load_arrays(one), load_arrays(other)
-    assert a.keys() == b.keys()
-    assert all((np.array(a[k]) == np.array(b[k])).all() for k in a)
 
 
 def train(here: Here, name: str, *more: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from lab import device, episodes, weights
 from lab.learn import Learner, Schedule
-from lab.loss import nll, policy_gradient
+from lab.loss import policy_gradient
 from lab.model import Transformer
 from lab.runs import checkpoints, inspect, read_lines
 from lab.samples import bucketed
@@ -22,7 +22,7 @@ from recipes.played import Played, summary, to_sample
 from recipes.selfplay import Config, practise
 from recipes.tournament import Rivals, Selves, blind_spot
 from tests.recipes.conftest import Here, Refused
-from tests.recipes.taught import report, rows, timeless
+from tests.recipes.taught import imitator, report, rows, timeless
 
 SMALL = ["--imitation-iters", "4", "--iters", "4", "--batch-size", "8", "--games", "16", "--save-every", "2"]
 
@@ -32,14 +32,8 @@ SMALL = ["--imitation-iters", "4", "--iters", "4", "--batch-size", "8", "--games
 
 @pytest.fixture(scope="module")
 def mind() -> Mind:
-    """A model that has seen a little of the teacher: most of its moves are squares, many are taken."""
-    tokenizer, config = vocabulary(), Config(batch_size=64)
-    network = Transformer(selfplay.shape(config, tokenizer.vocab_size))
-    network.initialise(0)
-    writes, learner = notation(tokenizer), Learner(network, Schedule(0.02, 40, 5))
-    for step in range(1, 41):
-        learner.step(step, bucketed(selfplay.lesson(config, tokenizer, writes, step), 0, 1.0), nll)
-    return Mind(network, writes)
+    """A model that has seen a little of the teacher."""
+    return imitator(40)[1]
 
 
 def test_squares_are_single_tokens() -> None:
