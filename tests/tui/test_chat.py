@@ -234,7 +234,7 @@ def test_stopping_and_writing_meanwhile(pocket: Path) -> None:
         tree = screen.talk.tree("a")
         await say(pilot, screen, "One day")
         await until(pilot, lambda: len(tree.nodes) > 1 and tree.nodes[1].tokens)
-        worker = screen.talk.sides["a"].client.process.pid
+        worker = screen.talk.client._children[-1].process.pid
         os.kill(worker, signal.SIGSTOP)  # no reply may end of itself while we type
         assert "escape stops the reply" in screen_text(screen.app)
         await pilot.press(*"next", "enter")
