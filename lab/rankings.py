@@ -3,7 +3,8 @@
 A file is only ever appended to. A row: id, prompt (text or messages), options (replies, as they were shown), order (places in
 options, best first; [] = skipped), ties (groups of places that are equally good), seconds (it took), model (whose replies),
 seed, by (who ranked), time. May be there too: split ("train" or "test"), noise and ceiling (of a scripted judge: how often
-the best possible predictor would agree with the pairs of this row). {"id", "undo": ID, "time"} takes the row ID back.
+the best possible predictor would agree with the pairs of this row), repeat (the id of an earlier row, whose prompt was
+shown again: it measures the person and trains nothing). {"id", "undo": ID, "time"} takes the row ID back.
 
 Rows {"prompt", "chosen", "rejected"} of other programs are read as rankings of two: of texts, of messages (then prompt may
 be left out), or of one text a side in the form of "\\n\\nHuman: ...\\n\\nAssistant: ..." (Bai et al. 2022, arXiv:2204.05862).
@@ -29,6 +30,7 @@ from lab.runs import root
 from lab.talks import Bad, Tally
 
 LETTERS = "abcdefghi"
+PERSON = "person"  # who ranks, where it is no judge
 MOST = len(LETTERS)  # options of a ranking (InstructGPT's people ranked 4 to 9, arXiv:2203.02155)
 Prompt = str | list[Message]
 Pairs = list[tuple[int, int]]
@@ -52,6 +54,7 @@ class Ranking:
     split: Literal["train", "test"] | None = None
     noise: float | None = None
     ceiling: float | None = None
+    repeat: str = ""
 
     @property
     def pairs(self) -> Pairs:
@@ -115,17 +118,17 @@ def ranking(row: Any) -> Ranking:
         seconds=_number(row.get("seconds")), model=str(row.get("model") or ""),
         seed=row["seed"] if isinstance(row.get("seed"), int) else None, by=str(row.get("by") or ""),
         time=_number(row.get("time")), split=split if split in ("train", "test") else None,
-        noise=_number(row.get("noise")), ceiling=_number(row.get("ceiling")),
+        noise=_number(row.get("noise")), ceiling=_number(row.get("ceiling")), repeat=str(row.get("repeat") or ""),
     )  # fmt: skip
 
 
 def row_of(one: Ranking) -> dict[str, Any]:
-    """A ranking's line; what a scripted judge alone knows is left out where there is none."""
+    """A ranking's line; what few rows have is left out where there is none."""
     row = {
         "id": one.id, "prompt": one.prompt, "options": one.options, "order": one.order, "ties": one.ties,
         "seconds": one.seconds, "model": one.model, "seed": one.seed, "by": one.by, "time": one.time,
     }  # fmt: skip
-    more = {"split": one.split, "noise": one.noise, "ceiling": one.ceiling}
+    more = {"split": one.split, "noise": one.noise, "ceiling": one.ceiling, "repeat": one.repeat or None}
     return row | {name: value for name, value in more.items() if value is not None}
 
 
@@ -227,32 +230,67 @@ def new_id() -> str:
     return secrets.token_hex(6)
 
 
+class Writer:
+    """The one process that adds to a file of rankings, from here to `close`: another one that tries gets a UserError after
+    `patience` seconds, and two people never rank the same prompt. A line that an earlier writer was killed in the midst of is
+    ended first, so that only itself is lost. ASCII alone is written (JSON escapes the rest): a cut line stays readable."""
+
+    def __init__(self, path: Path, patience: float = 0.5):
+        self.path, until = path, time.monotonic() + patience
+        while True:
+            try:
+                self._file = open(path, "ab+")  # noqa: SIM115  (open until `close`)
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                self._file.close()
+            except OSError as error:
+                raise self._wrong(error) from error
+            if time.monotonic() >= until:
+                raise UserError(f"{path}: another lab ranks into this file; end that one (q), or name another file")
+            time.sleep(0.02)
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others write; a file with nothing in it is not left behind."""
+        if not self._file.closed:
+            if not self._file.seek(0, os.SEEK_END):
+                self.path.unlink(missing_ok=True)
+            self._file.close()
+
+    def append(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Add whole lines at the end, on the disk before this returns."""
+        told = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode()
+        try:
+            size = self._file.seek(0, os.SEEK_END)
+            if size and told:
+                self._file.seek(size - 1)
+                told = told if self._file.read(1) == b"\n" else b"\n" + told
+            self._file.write(told)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._wrong(error) from error
+
+    def undo(self, id: str) -> None:
+        """Take the row `id` back: it stays in the file, and readers leave it out."""
+        self.append([{"id": new_id(), "undo": id, "time": round(time.time(), 3)}])
+
+    def _wrong(self, error: OSError) -> UserError:
+        why = error.strerror or str(error)
+        return UserError(f"{self.path}: cannot be written ({why}); name a file in a folder that is there")
+
+
 def append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Add whole lines at the end, on the disk before this returns. A line that an earlier writer was killed in the midst of
-    is ended first, so that only itself is lost; several writers take turns. ASCII alone is written (JSON escapes the
-    rest): a cut line stays readable as text."""
-    if not rows:
-        return
-    told = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode()
-    try:
-        with open(path, "ab+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            size = file.seek(0, os.SEEK_END)
-            if size:
-                file.seek(size - 1)
-                told = told if file.read(1) == b"\n" else b"\n" + told
-            file.write(told)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); name a file in a folder that is there"
-        ) from error
-
-
-def undo(path: Path, id: str) -> None:
-    """Take the row `id` back: it stays in the file, and readers leave it out."""
-    append(path, [{"id": new_id(), "undo": id, "time": round(time.time(), 3)}])
+    """Add lines to a file that nobody else holds for long; see Writer."""
+    if rows:
+        with Writer(path, 10.0) as writer:
+            writer.append(rows)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -308,11 +346,13 @@ class Rankings:
 
 def load(data: str | Path) -> Rankings:
     """A file, a folder or a hub data set. What lies in `valid` files is held out, else what `held_out` says, and where that
-    is nothing every tenth prompt. Rankings without a pair (skipped, all tied) are left out. UserError where nothing is left
-    to train on."""
+    is nothing every tenth prompt. Rankings without a pair (skipped, all tied) and repeats are left out. UserError where
+    nothing is left to train on."""
     files, valid = read.files(data)
     tally = Tally()
-    given = [[one for path in some for one in read_file(path, tally) if one.pairs] for some in (files, valid)]
+    given = [
+        [one for path in some for one in read_file(path, tally) if one.pairs and not one.repeat] for some in (files, valid)
+    ]
     if valid:
         keys = {one.key for one in given[1]}
         train, held = [one for one in given[0] if one.key not in keys], given[1]

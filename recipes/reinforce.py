@@ -20,14 +20,19 @@ from lab.sample import Sampling
 from lab.task import Problem, Score, Task
 from lab.weights import Model
 from recipes import tasks, tuning
+from recipes.lessons import solve
 from recipes.tuning import Tuning
 
+WAYS = tuple(dict.fromkeys((*solve.STYLES, *solve.WAYS)))
 CHARTS: tuple[dict[str, Any], ...] = (
     {"title": "right: in training, and held out", "keys": ["pass", "held_pass"]},
     {"title": "reward", "keys": ["reward", "held_reward"]},
     {"title": "tokens of a reply", "keys": ["length", "held_length"]},
     {"title": "entropy, nats a token", "keys": ["entropy"]},
-    {"title": "how it solves: shares", "keys": ["style direct", "style steps", "style prose", "thinks", "retries"]},
+    {"title": "how it solves: shares", "keys": [*(f"style {way}" for way in WAYS), "thinks"]},
+    {"title": "how often each way is right", "keys": [f"right {way}" for way in WAYS]},
+    {"title": "tokens of a reply, by way", "keys": [f"length {way}" for way in WAYS]},
+    {"title": "attempts taken back, a reply", "keys": ["retries", "held_retries"]},
     {"title": "groups that teach nothing", "keys": ["all_right", "all_wrong"]},
     {"title": "calls: of known names, of never-told ones", "keys": ["held_called known", "held_called never", "calls"]},
     {"title": "truncated", "keys": ["truncated"]},
@@ -46,7 +51,7 @@ class Asking(Tuning):
     model: str = "pocket-code"
     """What learns: a run, a folder, a hub id or a GGUF file that can chat."""
     task: str = "problems"
-    """problems, longer, counting; rows.jsonl, a folder or a hub data set; reasoning_gym:NAME; or a python file."""
+    """problems, longer, counting, countdown; rows.jsonl, a folder or a hub data set; reasoning_gym:NAME; or a python file."""
     data: str | None = None
     """With a python file as --task: rows {"prompt", "answer"} to ask."""
     batch_size: Annotated[int | None, arg(aliases=["--prompts"])] = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from random import Random
 
+from lab import verify
 from lab.chat import Message, parts, plain
 from lab.errors import UserError
 from lab.task import Problem, Score, Task, asked
@@ -48,10 +49,14 @@ class Pocket:
         said = plain(reply).rsplit("Answer:", 1)[-1].strip().removesuffix(".")
         style = solve.style(reply)
         notes = {f"style {name}": float(style == name) for name in solve.STYLES}
-        notes["thinks"] = float(style != "direct")
-        notes["retries"] = float(solve.tries(reply))
-        notes["calls"] = float(sum(part["type"] == "call" for part in parts(reply)))
-        return Score({"correct": float(said == one.answer)}, notes)
+        return Score({"correct": float(said == one.answer)}, notes | _doings(reply))
+
+
+def _doings(reply: Message) -> dict[str, float]:
+    """Notes on any reply: whether it thinks, how many attempts its thought takes back, how often it calls a tool."""
+    thinks = any(part["type"] == "think" and part["text"].strip() for part in parts(reply))
+    calls = sum(part["type"] == "call" for part in parts(reply))
+    return {"thinks": float(thinks), "retries": float(solve.tries(reply)), "calls": float(calls)}
 
 
 def _problem(r: Random, held_out: bool) -> Made:
@@ -68,6 +73,36 @@ def _longer(r: Random, held_out: bool) -> Made:
 def _counting(r: Random, held_out: bool) -> Made:
     asked, word, letter = letters.counting(r, "test" if held_out else "train")
     return asked, str(word.count(letter))
+
+
+class Countdown:
+    """Three numbers and a target to make out of them: any expression that is worth it is right. How often an attempt is taken
+    back, and how right those are who do, stands in the notes."""
+
+    name = "countdown"
+
+    def problem(self, seed: int) -> Problem:
+        """A countdown such as demonstrations show."""
+        return self._problem(seed, False)
+
+    def held_out(self, seed: int) -> Problem:
+        """One whose numbers and target no lesson has together."""
+        return self._problem(seed, True)
+
+    def _problem(self, seed: int, held_out: bool) -> Problem:
+        numbers, target, _ = solve.countdown(generator(f"task countdown {held_out}", seed), held_out)
+        question = solve.countdown_asked(numbers, target)
+        return Problem(solve.countdown_key(numbers, target), asked(question), str(target), {"numbers": numbers})
+
+    def judge(self, problems: Sequence[Problem], replies: Sequence[Message]) -> list[Score]:
+        """1 where the reply's own text is one expression, each number used once, worth the target."""
+        return [self._score(one, reply) for one, reply in zip(problems, replies, strict=True)]
+
+    def _score(self, one: Problem, reply: Message) -> Score:
+        right, way = verify.countdown(plain(reply), one.answer, one.more), solve.way(reply)
+        return Score(
+            {"correct": float(right)}, {f"style {name}": float(way == name) for name in solve.WAYS} | _doings(reply)
+        )
 
 
 class Facts:
@@ -117,6 +152,7 @@ POCKET: dict[str, Task] = {
         Pocket("problems", _problem),
         Pocket("longer", _longer, 128),
         Pocket("counting", _counting),
+        Countdown(),
         Facts(),
     )
 }

@@ -57,7 +57,7 @@ LONGEST = 400  # characters of an example
 @dataclass(frozen=True)
 class Config:
     task: str = ""
-    """problems, longer, counting; rows.jsonl, a folder or a hub data set; reasoning_gym:NAME; or a .py file."""
+    """problems, longer, counting, countdown; rows.jsonl, a folder or a hub data set; reasoning_gym:NAME; or a .py file."""
     model: UseAppendAction[tuple[str, ...]] = ()
     """A run, a folder, run@step, a hub id (owner/name), or a .gguf file; may be given several times. Without it the
     newest model."""

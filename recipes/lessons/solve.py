@@ -9,8 +9,10 @@ from lab.chat import Message, Part, parts
 from recipes.lessons import ask, text
 from recipes.pocket.arithmetic import compute
 from recipes.pocket.problems import Problem, problem
+from recipes.pocket.seeds import Split, wanted
 
 STYLES = ("direct", "steps", "prose")
+WAYS = ("direct", "straight", "retry")  # of a countdown: no attempt is shown, none is taken back, some are
 RETRY = "No."  # what a thought says of an attempt that failed
 OPERATIONS = ((1, 2, 3, 4, 5), (15, 30, 25, 20, 10))  # how many a problem has, with weights
 
@@ -52,15 +54,22 @@ def tries(reply: Message) -> int:
 # -- countdown ---------------------------------------------------------------------------------------------------------
 
 
-def countdown(r: Random) -> tuple[list[int], int, str]:
-    """(numbers, target, a solution): three numbers of 2 to 9, the target of two operations on them."""
+def countdown(r: Random, held_out: bool = False) -> tuple[list[int], int, str]:
+    """(numbers, target, a solution): three numbers of 2 to 9, the target of two operations on them. Held out are one pair of
+    numbers and target in ten, in whatever order the numbers are given."""
+    split: Split = "test" if held_out else "train"
     while True:
         a, b, c = (r.randint(2, 9) for _ in range(3))
         one, two = r.choice("+-*"), r.choice("+-")
         first = compute(a, one, b)
         target = compute(first, two, c)
-        if first > 0 and 1 < target < 60:
+        if first > 0 and 1 < target < 60 and wanted(countdown_key((a, b, c), target), split):
             return r.sample([a, b, c], 3), target, f"{a} {one} {b} {two} {c}"
+
+
+def countdown_key(numbers: Sequence[int], target: int) -> str:
+    """What tells countdowns apart."""
+    return f"countdown {target} of {' '.join(map(str, sorted(numbers)))}"
 
 
 def countdown_asked(numbers: Sequence[int], target: int) -> str:
@@ -80,3 +89,10 @@ def countdown_lesson(r: Random, retries: float) -> list[Message]:
             tried.append(f"{a} {one} {b} {two} {c} = {value}. {RETRY}")
     tried.append(f"{found} = {target}. Yes.")
     return ask(countdown_asked(numbers, target), [{"type": "think", "text": " ".join(tried)}, text(f"{found}.")])
+
+
+def way(reply: Message) -> str:
+    """How a reply went about a countdown: one of WAYS."""
+    if not any(part["type"] == "think" and part["text"].strip() for part in parts(reply)):
+        return "direct"
+    return "retry" if tries(reply) else "straight"

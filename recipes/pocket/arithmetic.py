@@ -33,8 +33,8 @@ def _operands(r: Random, split: Split) -> tuple[int, str, int]:
         if operator == "*":
             a, b = r.randint(2, 9), r.randint(2, 9)
         else:
-            # Three of four are the links of word problems: a small number on, or off, one below a hundred.
-            a, b = r.randint(2, 99), r.randint(2, 20 if r.random() < 0.75 else 99)
+            # Three of four are like the links of word problems: a small number on, or off, one that is not large.
+            a, b = (r.randint(2, 79), r.randint(2, 15)) if r.random() < 0.75 else (r.randint(2, 99), r.randint(2, 99))
             if r.random() < 0.25:
                 a, b = b, a
         if operator == "-" and a < b:

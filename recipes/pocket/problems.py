@@ -11,9 +11,9 @@ from recipes.pocket.seeds import Document, Split, generator, wanted
 from recipes.pocket.vocabulary import BOYS, GIRLS
 
 # Numbers stay small, so that the difficulty is the chain and not its links: with numbers up to 99 and no upper bound on
-# what they add up to, a model of a million parameters got the form of every step and hardly a result. Three operations
-# still have millions of calculations.
-MOST = 20
+# what they add up to, a model of a million parameters got the form of every step and hardly a result; with 20 and 99, one
+# carry in twenty went wrong. Three operations still have hundreds of thousands of calculations.
+MOST, START, HIGHEST = 15, 40, 79  # a number on or off; the first one; every result
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _attempt(r: Random, operations: int) -> Problem | None:
     girl = r.random() < 0.5
     a = r.choice(GIRLS if girl else BOYS)
     names = {"a": a, "b": r.choice([n for n in GIRLS + BOYS if n != a]), "t": r.choice(schema.things.split())}
-    value = r.randint(2, 50)
+    value = r.randint(2, START)
     sentences = [r.choice(schema.start).format(n=value, he="", **names)]
     key, steps, told = str(value), [], [sentences[0]]
     # "She" must have somebody to point at.
@@ -192,7 +192,7 @@ def _attempt(r: Random, operations: int) -> Problem | None:
         sentences.append(template.format(n=n, m=m, he=he, **names))
         named = named or a in sentences[-1]
         told.append(f"{sentences[-1][:-1]}: {_written(steps[before:])}.")
-    if max(compute(*step) for step in steps) > 99 or not all(trained(*step) for step in steps):
+    if max(compute(*step) for step in steps) > HIGHEST or not all(trained(*step) for step in steps):
         return None
     return Problem(
         " ".join([*sentences, schema.ask.format(**names)]), f"{_written(steps, '. ')}.", value, key, " ".join(told)
@@ -213,13 +213,18 @@ def problem(seed: int, operations: int = 3, split: Split = "test") -> Problem:
             return made
 
 
+# How problems are written, with weights, and how many operations they then have (1 to 5). Told again they are long, and what
+# does not fit into a window of 128 tokens is cut; answered at once only the short ones can be learnt at all.
+_FORMS = {"direct": (20, (45, 25, 15, 10, 5)), "bare": (15, (10, 30, 30, 20, 10)), "told": (65, (15, 35, 30, 15, 5))}
+
+
 def problem_document(seed: int) -> Document:
     """One problem: with the bare answer, with bare steps, or told again with its steps."""
     r = generator("problems", seed)
-    made = problem(seed, r.choices((1, 2, 3, 4, 5), (10, 30, 30, 20, 10))[0], "train")
-    u = r.random()
-    if u < 0.3:
+    form = r.choices(tuple(_FORMS), [weight for weight, _ in _FORMS.values()])[0]
+    made = problem(seed, r.choices((1, 2, 3, 4, 5), _FORMS[form][1])[0], "train")
+    if form == "direct":
         return Document(f"{made.direct} {made.answer}.", "problems", whole=True)
-    if u < 0.6:
+    if form == "bare":
         return Document(f"{made.stepwise} {made.worked}", "problems", whole=True)
     return Document(f"{made.retold} {made.told} Answer: {made.answer}.", "problems", whole=True)

@@ -65,7 +65,7 @@ def test_every_kind_has_documents_with_text() -> None:
 
 
 def test_size_and_shares() -> None:
-    assert 9_500_000 <= sum(len(d.text) for d in corpus()) <= 11_500_000
+    assert 9_500_000 <= sum(len(d.text) for d in corpus()) <= 12_000_000
     assert set(by_kind()) == set(KINDS)
     assert sum(map(len, by_kind()["facts"])) <= 3_500_000
 

@@ -53,7 +53,7 @@ def test_the_reported_numbers_meet_the_plan() -> None:
     assert numbers["recall_0"] < 0.2
     assert numbers["invented_0"] > 0.6
     steps = read_json(BASE / "status.json")["step"]
-    assert steps * 16 * 128 <= 4_400_000  # 12 CPU-minutes of a core that trains 6,500 tokens a second, 27 of a slow one
+    assert steps * 16 * 128 <= 4_700_000  # 12 CPU-minutes of a core that trains 6,500 tokens a second, 27 of a slow one
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def test_problems_and_their_steps_are_right(split: pocket.Split) -> None:
             assert eval(problem.key, {"__builtins__": {}}) == problem.answer
             assert 0 <= problem.answer <= 999
             assert all(2 <= n <= 99 for n in numbers)
-            assert all(n <= 20 for n in numbers[1:])
+            assert all(n <= 15 for n in numbers[1:])
             assert _SUM.findall(problem.told) == _SUM.findall(problem.steps)
             assert re.sub(r": [\d +*=,-]+\.", ".", problem.told) == problem.text[: problem.text.rindex(". ") + 1]
             steps = _SUM.findall(problem.steps)
