@@ -18,7 +18,7 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,9 +29,7 @@ from lab.parts import Message
 from lab.runs import root
 from lab.talks import Bad, Tally
 
-LETTERS = "abcdefghi"
 PERSON = "person"  # who ranks, where it is no judge
-MOST = len(LETTERS)  # options of a ranking (InstructGPT's people ranked 4 to 9, arXiv:2203.02155)
 Prompt = str | list[Message]
 Pairs = list[tuple[int, int]]
 _TURN = re.compile(r"\n\n(Human|Assistant):[ ]?")
@@ -241,7 +239,9 @@ class Writer:
             try:
                 self._file = open(path, "ab+")  # noqa: SIM115  (open until `close`)
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
+                if os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(self._file.fileno())):
+                    return
+                self._file.close()  # the writer before left nothing, and took the file away: once more
             except BlockingIOError:
                 self._file.close()
             except OSError as error:
@@ -351,7 +351,8 @@ def load(data: str | Path) -> Rankings:
     files, valid = read.files(data)
     tally = Tally()
     given = [
-        [one for path in some for one in read_file(path, tally) if one.pairs and not one.repeat] for some in (files, valid)
+        [one for path in some for one in read_file(path, tally) if one.pairs and not one.repeat]
+        for some in (files, valid)
     ]
     if valid:
         keys = {one.key for one in given[1]}
@@ -369,49 +370,3 @@ def load(data: str | Path) -> Rankings:
             '{"prompt", "chosen", "rejected"} are read too'
         )
     return Rankings(train, held, tally.bad)
-
-
-# -- letters -----------------------------------------------------------------------------------------------------------
-
-
-def from_letters(text: str, count: int) -> tuple[list[int], list[list[int]]]:
-    """(order, ties) of letters, best first: "b d a=c e" says that a and c are equally good. Spaces, commas and > may stand
-    between them. ValueError, told in words, for what is no order of all `count` options."""
-    letters = LETTERS[:count]
-    order: list[int] = []
-    groups: list[list[int]] = []
-    joined = False
-    for sign in text.lower():
-        if sign.isspace() or sign in ",>":
-            continue
-        if sign == "=":
-            if joined or not order:
-                raise ValueError("= stands between two letters that are equally good, as in b a=c")
-            joined = True
-            continue
-        if sign not in letters:
-            raise ValueError(f"{ascii(sign)[1:-1]} is no option; letters are {' '.join(letters)}, ? for help")
-        place = letters.index(sign)
-        if place in order:
-            raise ValueError(f"{sign} stands there twice")
-        order.append(place)
-        if joined:
-            groups[-1].append(place)
-        else:
-            groups.append([place])
-        joined = False
-    if joined:
-        raise ValueError("= stands between two letters that are equally good, as in b a=c")
-    if missing := [letter for i, letter in enumerate(letters) if i not in order]:
-        raise ValueError(f"all of them, best to worst; missing: {' '.join(missing)}")
-    return order, [group for group in groups if len(group) > 1]
-
-
-def to_letters(order: Sequence[int], ties: Iterable[Sequence[int]]) -> str:
-    """An order as it is typed: "b d a=c e"."""
-    group = {place: i for i, tied in enumerate(ties) for place in tied}
-    told = ""
-    for i, place in enumerate(order):
-        same = i and place in group and group[place] == group.get(order[i - 1])
-        told += ("=" if same else " " if i else "") + LETTERS[place]
-    return told

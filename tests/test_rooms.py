@@ -12,7 +12,7 @@ ALLOWED = {"lab": {"lab"}, "recipes": {"recipes", "lab"}, "tui": {"tui", "lab"}}
 FOR_TUI = (
     "lab.runs", "lab.run", "lab.tokenizer", "lab.chat", "lab.data", "lab.errors", "lab.explain", "lab.models", "lab.hub",
     "lab.words", "lab.display", "lab.read", "lab.clean", "lab.gguf", "lab.gguf_tokenizer", "lab.talks", "lab.mask", "lab.parts",
-    "lab.episodes", "lab.task", "lab.rankings",
+    "lab.episodes", "lab.task", "lab.rankings", "lab.letters",
 )  # fmt: skip
 NO_MLX = (
     *FOR_TUI, "lab.fetch", "lab.forms", "lab.match", "lab.passages", "lab.near", "lab.rules", "lab.tools", "lab.calls",

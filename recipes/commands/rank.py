@@ -30,28 +30,13 @@ import numpy as np
 from lab.display import CONTROLS, bar
 from lab.errors import UserError, expand
 from lab.judge import Judge, Pair
-from lab.rankings import (
-    LETTERS,
-    MOST,
-    Ranking,
-    append,
-    from_letters,
-    held_out,
-    key_of,
-    new_id,
-    path_of,
-    read_file,
-    row_of,
-    text_of,
-    to_letters,
-    undo,
-)
+from lab.letters import LETTERS, MOST, from_letters, to_letters
+from lab.rankings import PERSON, Ranking, Writer, held_out, key_of, new_id, path_of, read_file, row_of, text_of
 from lab.weights import Model
 from recipes.commands.generate import open_model
 from recipes.ranking import Asked, Shown, Source, prompts
 
 AHEAD, CHUNK = 8, 64  # prompts sampled at once: so that a person need not wait, and for a scripted judge
-PERSON = "person"
 HELP = """letters  best to worst, such as  b d a=c e  (a and c equally good)
 u  take the last ranking back     s  skip this prompt     q  leave (so does Ctrl-D); the same command goes on"""
 
@@ -85,11 +70,17 @@ def run(config: Config) -> int:
     out = (expand(config.out) if config.out else path_of()).resolve()
     if not out.parent.is_dir():
         raise UserError(f"--out {config.out}: no folder {out.parent}; make it first")
-    model = open_model(config.model, None)
+    with Writer(out) as writer:
+        return _rank(config, writer)
+
+
+def _rank(config: Config, writer: Writer) -> int:
+    out, model = writer.path, open_model(config.model, None)
     asked = prompts(model, config.data, config.prompts, config.seed)
     source = Source(model, config.samples, config.temp, config.max_tokens, config.seed)
-    before = read_file(out) if out.exists() else []
-    mine = [one for one in before if one.by == (config.by or PERSON) and one.model == model.name]
+    mine = [
+        one for one in read_file(out) if one.by == (config.by or PERSON) and one.model == model.name and not one.repeat
+    ]
     if config.by == "gold" and any(one.noise != config.noise for one in mine):
         raise UserError(f"{out}: holds rankings by gold with another --noise; name a new file with --out")
     done = {one.key for one in mine}
@@ -97,8 +88,8 @@ def run(config: Config) -> int:
     if done:
         print(f"{out}: {len(done):,} prompts are ranked, {len(todo):,} to go", file=sys.stderr)
     if config.by is None:
-        return Table(config, source, out, mine, todo, len(asked)).serve()
-    script(config, source, out, todo)
+        return Table(config, source, writer, mine, todo, len(asked)).serve()
+    script(config, source, writer, todo)
     summary([one for one in read_file(out) if one.by == config.by and one.model == model.name], out)
     return 0
 
@@ -126,7 +117,7 @@ def _check(config: Config) -> None:
 Order = tuple[list[int], list[list[int]], float | None]
 
 
-def script(config: Config, source: Source, out: Path, todo: Sequence[Asked]) -> None:
+def script(config: Config, source: Source, writer: Writer, todo: Sequence[Asked]) -> None:
     """Rank all of them by gold or by a model; each chunk is on the disk when the next begins."""
     judges = by_gold(config) if config.by == "gold" else by_model(config)
     with bar(f"{source.model.name} by {config.by}", "ranks", len(todo) * 1_000_000, "prompts") as tell:
@@ -142,7 +133,7 @@ def script(config: Config, source: Source, out: Path, todo: Sequence[Asked]) -> 
             ]
             if missing := len(some) - len(made):
                 print(f"left out: {missing} prompts whose pairs do not fit into the judge's context", file=sys.stderr)
-            append(out, [row_of(one) for one in made])
+            writer.append([row_of(one) for one in made])
             tell(min(len(todo), start + CHUNK) * 1_000_000)
 
 
@@ -216,9 +207,9 @@ class Table:
     """A person, one prompt after another. What was ranked is on the disk before the next prompt is shown."""
 
     def __init__(
-        self, config: Config, source: Source, out: Path, mine: Sequence[Ranking], todo: Sequence[Asked], of: int
+        self, config: Config, source: Source, writer: Writer, mine: Sequence[Ranking], todo: Sequence[Asked], of: int
     ):
-        self.config, self.source, self.out, self.of = config, source, out, of
+        self.config, self.source, self.writer, self.of = config, source, writer, of
         self.mine = list(mine)  # oldest first; u takes the last one back
         self.coming = source.shown(todo, AHEAD)
         self.again: list[Shown] = []  # taken back, to be ranked once more
@@ -234,7 +225,7 @@ class Table:
         """Write the ranking of the prompt that is shown ([]: skipped)."""
         assert self.now is not None
         one = ranked(self.config, self.source.model, self.now, order, ties, time.monotonic() - self.since)
-        append(self.out, [row_of(one)])
+        self.writer.append([row_of(one)])
         self.mine.append(one)
         self.next()
 
@@ -243,7 +234,7 @@ class Table:
         if not self.mine:
             raise ValueError("there is no ranking of yours to take back")
         last = self.mine.pop()
-        undo(self.out, last.id)
+        self.writer.undo(last.id)
         if self.now is not None:
             self.again.append(self.now)
         self.again.append(Shown(Asked(last.prompt, last.split), last.options))
@@ -275,7 +266,7 @@ class Table:
                 print(error, file=sys.stderr)
                 continue
             self._show()
-        summary(self.mine, self.out)
+        summary(self.mine, self.writer.path)
         return 0
 
     def _obey(self, line: str) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from lab import rankings
 from lab.errors import UserError
-from lab.rankings import Ranking, append, from_letters, key_of, load, ranking, read_file, row_of, to_letters, undo
+from lab.letters import from_letters, to_letters
+from lab.rankings import Ranking, Writer, append, key_of, load, ranking, read_file, row_of
 from lab.talks import Bad, Tally
 from tests.conftest import REPO
 
@@ -80,11 +81,40 @@ def test_undo_takes_one_back_and_the_file_only_grows(tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
     append(file, [made(id="a"), made("Other", id="b")])
     before = file.read_bytes()
-    undo(file, "a")
+    with Writer(file) as writer:
+        writer.undo("a")
     assert file.read_bytes().startswith(before)
     assert [one.id for one in read_file(file)] == ["b"]
     append(file, [made(id="c", order=[0, 1, 2, 3, 4])])
     assert [one.id for one in read_file(file)] == ["b", "c"]
+
+
+def test_one_process_at_a_time_adds_to_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "r.jsonl"
+    code = "import sys; from pathlib import Path; from lab.rankings import append; append(Path(sys.argv[1]), [{'id': 'b'}])"
+    with Writer(file) as writer:
+        with pytest.raises(UserError, match="another lab ranks into this file"):
+            Writer(file, 0.1)
+        other = subprocess.Popen([sys.executable, "-c", code, str(file)], cwd=REPO)  # waits for its turn
+        writer.append([made(id="a")])
+        time.sleep(0.5)
+        assert other.poll() is None
+    assert other.wait(20) == 0
+    assert [json.loads(line)["id"] for line in file.read_text().splitlines()] == ["a", "b"]
+    Writer(file).close()
+
+
+def test_a_writer_that_wrote_nothing_leaves_no_file(tmp_path: Path) -> None:
+    Writer(tmp_path / "r.jsonl").close()
+    assert not (tmp_path / "r.jsonl").exists()
+
+
+def test_repeats_are_kept_and_train_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "r.jsonl"
+    rows = [made(f"p{i}", id=f"{i}", split="train" if i else "test") for i in range(4)]
+    append(file, [*rows, made("p1", [4, 3, 2, 1, 0], "again", repeat="1")])
+    assert [one.repeat for one in read_file(file)] == ["", "", "", "", "1"]
+    assert [one.id for one in load(file).train] == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize("cut", [1, 30, -2])
