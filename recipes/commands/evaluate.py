@@ -16,6 +16,7 @@ Examples:
   lab eval --task gsm8k.jsonl --model smollm2.gguf --problems 50
   lab eval --task problems --model pocket-code --model grpo-1     a task of the pocket world, before and after
   lab eval --task counting --model pocket-code --code             with Python as a tool
+  lab eval --task countdown --model demonstrate-1                 how many attempts it takes back, and whether that helps
   lab eval --task openai/gsm8k:main --model HuggingFaceTB/SmolLM2-1.7B-Instruct --temp 0
   lab eval --task reasoning_gym:chain_sum,max_terms=2 --model mine
   lab eval --task my_task.py --data rows.jsonl --model mine       with `def reward(prompts, completions, answers)`
