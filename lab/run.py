@@ -226,13 +226,13 @@ class Run:
         self._clock = [(time.time(), self.step)]
         if self.saved_step < 0:
             self.checkpoint()
-        while self.step < total:
+        while self.step < self.total:  # which the recipe may lower: it has seen enough
             self._obey()
             if self._stop:
                 break
             yield self.step + 1
             self.step += 1
-            if self.save_every and self.step % self.save_every == 0 and self.step < total:
+            if self.save_every and self.step % self.save_every == 0 and self.step < self.total:
                 self.checkpoint()
             self.tell("running")
         if self.saved_step != self.step:

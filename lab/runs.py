@@ -133,7 +133,8 @@ def _is_model(folder: Path) -> bool:
 
 
 def find(model: str) -> tuple[Path, Path]:
-    """(model folder, folder of the weights) of a path, a run name, or `run@400` (one checkpoint of a run)."""
+    """(model folder, folder of the weights) of a path, a run name, or `run@400` (one checkpoint of a run; `run@best` is the one
+    that the run calls so, `run@last` its newest)."""
     name, at, step = model.rpartition("@")
     if not at or expand(model).is_dir():
         name, step = model, ""
@@ -146,6 +147,11 @@ def find(model: str) -> tuple[Path, Path]:
         raise UserError(f"{name}: no such folder, and no such run in {root()}; {hint}`lab runs` lists them")
     if not step:
         return folder, folder
+    if step in ("best", "last"):
+        try:
+            step = (folder / step).read_text(encoding="utf-8").strip()
+        except OSError:
+            raise UserError(f"{model}: this run names no {step} checkpoint; leave out @{step}") from None
     checkpoint = folder / "checkpoints" / (f"{int(step):06d}" if step.isascii() and step.isdecimal() else "none")
     if not checkpoint.is_dir():
         have = ", ".join(str(int(c.name)) for c in checkpoints(folder)) or "none"

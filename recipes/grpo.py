@@ -17,6 +17,7 @@ model that always calls tries too seldom what a reply without a call earns.
 Examples:
   lab grpo --model demonstrate-1                             word problems: the model finds out that thinking pays
   lab grpo --task counting --model pocket-sft                another task of the pocket world
+  lab grpo --task countdown --model demonstrate-1            make 14 out of 2, 3 and 4: does it pay to try, check, try again?
   lab index pocket --strangers 300 --out facts.db && lab grpo --task facts --search facts.db --call-price 0.1 --model search-1
   lab grpo --task gsm8k.jsonl --model smollm2.gguf --iters 30        your rows {"prompt", "answer"}, LoRA
   lab grpo --task my_reward.py --data prompts.jsonl          reward(prompts, completions, answers) -> list of numbers
@@ -25,10 +26,11 @@ Examples:
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lab import lora, weights
 from lab.advantage import ADVANTAGES
@@ -36,7 +38,7 @@ from lab.calls import Toolbox
 from lab.errors import UserError
 from lab.kl import Penalty
 from lab.learn import Learner, keeping, memory_stats
-from lab.loss import Clip, logprobs, policy_gradient
+from lab.loss import Clip, Loss, logprobs, policy_gradient
 from lab.rollout import Episode
 from lab.run import Run
 from lab.runs import read_json
@@ -44,7 +46,7 @@ from lab.samples import bucketed
 from lab.task import Score, Task
 from lab.weights import Model
 from recipes import reinforce, tasks, tuning
-from recipes.reinforce import Asking
+from recipes.reinforce import Asking, Replies
 
 CHARTS = reinforce.CHARTS
 PROMPTS = 16  # problems a step
@@ -96,43 +98,75 @@ def run(config: Config, record: Run) -> None:
 
 
 def learn(config: Config, record: Run, model: Model, task: Task, tools: Toolbox) -> None:
-    """The loop, for any task."""
-    pad, iters = model.tokenizer.pad or 0, reinforce.steps(config)
+    """The loop, for any task whose replies are right or wrong."""
+    iters = reinforce.steps(config)
     reference = Reference(config, model) if config.kl else None
     pupil = Pupil(reinforce.learner(config, record, model), Penalty(config.kl, config.kl_target))
     loss = policy_gradient(config.temp, clip_of(config), tools.banned)
-    per_step = config.batch_size or PROMPTS
-    reinforce.begin(config, record, model, task, tools, pupil, f"{per_step} problems a step")
+    course = Course(config, record, model, task, tools, pupil, loss, lambda one: priced(one, config.call_price),
+                    config.advantage, reference, config.inner_steps)  # fmt: skip
+    look = partial(reinforce.examined, config, record, model, task, tools)
+    reinforce.begin(config, record, model, task, pupil, look, f"{course.per_step} problems a step")
     dull = 0
     for step in record.steps(iters):
-        problems, clock = reinforce.asked(config, task, step, per_step), time.perf_counter()
-        groups = reinforce.replies(config, model, task, problems, config.group_size, f"{step}", tools)
-        ones = [one for group in groups for one in group]
-        for one in ones:
-            one.score = priced(one, config.call_price)
-        if reference:
-            reference(ones, pad, tools.banned)
-        for group in groups:
-            rewards = [reward(one, pupil.penalty.price) for one in group]
-            for one, advantage in zip(group, ADVANTAGES[config.advantage](rewards), strict=True):
-                one.advantage = advantage
-        samples, drawn = [one.sample.weighted(one.advantage) for one in ones], sum(one.drawn for one in ones)
-        sampled = time.perf_counter() - clock
-        for _ in range(config.inner_steps):
-            with keeping(record):
-                stats = pupil.learner.step(step, bucketed(samples, pad), loss, per=drawn)
-        took = time.perf_counter() - clock
-        told = reinforce.figures(groups) | asdict(stats) | {"sampled": drawn, "tok_s": round(drawn / took)}
-        told |= {"rollout_s": round(sampled, 3), "train_s": round(took - sampled, 3)}
-        pupil.penalty.update(told.get("kl", 0.0), len(ones))
-        dull = dull + 1 if not any(one.advantage for one in ones) else 0
+        groups, told = course.step(step)
+        dull = dull + 1 if not any(one.advantage for group in groups for one in group) else 0
         if dull == step == PATIENCE:
             record.say(nothing(config, told))
-        look = step % config.steps_per_eval == 0 or step == iters
-        seen, held = reinforce.examined(config, record, model, task, tools, step) if look else ({}, [])
+        seen, held = look(step) if step % config.steps_per_eval == 0 or step == iters else ({}, [])
         reinforce.keep(record, model, step, [*groups, *held])
         record.log(step, **told, **memory_stats(), **seen)
     reinforce.conclude(record)
+
+
+@dataclass(frozen=True)
+class Course:
+    """A step of the policy gradient, for any judge: `judged` is what a reply's score becomes before it is compared with those
+    of its group. With a `reference` the reward is that score less the price of the reply's divergence from it."""
+
+    config: Replies
+    record: Run
+    model: Model
+    task: Task
+    tools: Toolbox
+    pupil: "Pupil"
+    loss: Loss
+    judged: Callable[[Episode], Score]
+    advantage: str = "centred"
+    reference: "Reference | None" = None
+    updates: int = 1  # on the same replies
+
+    @property
+    def per_step(self) -> int:
+        """Problems a step."""
+        return self.config.batch_size or PROMPTS
+
+    def step(self, step: int) -> tuple[list[list[Episode]], dict[str, Any]]:
+        """(judged replies with their advantages, figures) of a step, whose update is done."""
+        pad, clock = self.model.tokenizer.pad or 0, time.perf_counter()
+        problems = reinforce.asked(self.config, self.task, step, self.per_step)
+        groups = reinforce.replies(
+            self.config, self.model, self.task, problems, self.config.group_size, f"{step}", self.tools
+        )
+        ones = [one for group in groups for one in group]
+        for one in ones:
+            one.score = self.judged(one)
+        if self.reference:
+            self.reference(ones, pad, self.tools.banned)
+        for group in groups:
+            rewards = [reward(one, self.pupil.penalty.price) for one in group]
+            for one, advantage in zip(group, ADVANTAGES[self.advantage](rewards), strict=True):
+                one.advantage = advantage
+        samples, drawn = [one.sample.weighted(one.advantage) for one in ones], sum(one.drawn for one in ones)
+        sampled = time.perf_counter() - clock
+        for _ in range(self.updates):
+            with keeping(self.record):
+                stats = self.pupil.learner.step(step, bucketed(samples, pad), self.loss, per=drawn)
+        took = time.perf_counter() - clock
+        told = reinforce.figures(groups) | asdict(stats) | {"sampled": drawn, "tok_s": round(drawn / took)}
+        told |= {"rollout_s": round(sampled, 3), "train_s": round(took - sampled, 3)}
+        self.pupil.penalty.update(told.get("kl", 0.0), len(ones))
+        return groups, told
 
 
 def priced(one: Episode, price: float) -> Score:
@@ -158,7 +192,7 @@ def clip_of(config: Config) -> Clip | None:
 class Reference:
     """log p under the model that the run began as: adapters switched off, or a second copy of all weights."""
 
-    def __init__(self, config: Config, model: Model):
+    def __init__(self, config: Replies, model: Model):
         self.model, self.temp = model, config.temp
         self.network = tuning.open_model(config).network if tuning.in_full(config, model) else None
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -44,16 +44,11 @@ CHARTS: tuple[dict[str, Any], ...] = (
 ITERS = 60  # steps
 LOOKS = 4  # replies to a held-out problem
 FOLLOWED = 4  # held-out problems whose replies are kept
+Look = Callable[[int], tuple[dict[str, float], list[list[Episode]]]]  # of a step: (figures, groups that are kept)
 
 
 @dataclass(frozen=True)
-class Asking(Tuning):
-    model: str = "pocket-code"
-    """What learns: a run, a folder, a hub id or a GGUF file that can chat."""
-    task: str = "problems"
-    """problems, longer, counting, countdown; rows.jsonl, a folder or a hub data set; reasoning_gym:NAME; or a python file."""
-    data: str | None = None
-    """With a python file as --task: rows {"prompt", "answer"} to ask."""
+class Replies(Tuning):
     batch_size: Annotated[int | None, arg(aliases=["--prompts"])] = None
     """Problems a step (16)."""
     group_size: int = 8
@@ -82,7 +77,17 @@ class Asking(Tuning):
     """Steps between checkpoints."""
 
 
-def check(config: Asking) -> None:
+@dataclass(frozen=True)
+class Asking(Replies):
+    model: str = "pocket-code"
+    """What learns: a run, a folder, a hub id or a GGUF file that can chat."""
+    task: str = "problems"
+    """problems, longer, counting; rows.jsonl, a folder or a hub data set; reasoning_gym:NAME; or a python file."""
+    data: str | None = None
+    """With a python file as --task: rows {"prompt", "answer"} to ask."""
+
+
+def check(config: Replies) -> None:
     """Refuse bad flags before anything is written."""
     tuning.check(config)
     for field in ("group_size", "max_tokens", "examine"):
@@ -90,26 +95,27 @@ def check(config: Asking) -> None:
             raise UserError(f"--{field.replace('_', '-')} {getattr(config, field)}: must be at least 1")
     if not 0 < config.temp <= 5:
         raise UserError(f"--temp {config.temp}: must lie above 0 and at most 5; greedy replies are all alike")
-    with tasks.opened(config.task, config.data):
-        pass  # what is no task is told before anything is written
+    if isinstance(config, Asking):
+        with tasks.opened(config.task, config.data):
+            pass  # what is no task is told before anything is written
 
 
-def opened(config: Asking) -> Model:
+def opened(config: Replies) -> Model:
     """The model that learns, able to write calls where it has tools."""
     return tuning.open_model(config, tools=bool(config.search or config.code), chats=True)
 
 
-def toolbox(config: Asking, model: Model) -> Toolbox:
+def toolbox(config: Replies, model: Model) -> Toolbox:
     """The tools of its replies; close it."""
     return Toolbox(model.tokenizer, calls.opened(config.search, config.code))
 
 
-def steps(config: Asking) -> int:
+def steps(config: Replies) -> int:
     """Optimiser steps."""
     return config.iters or ITERS
 
 
-def learner(config: Asking, record: Run, model: Model) -> Learner:
+def learner(config: Replies, record: Run, model: Model) -> Learner:
     """What is trained unfrozen, the run folder a model folder, and an optimiser."""
     peak = config.learning_rate or (3e-4 if tuning.in_full(config, model) else 1e-4)
     tuning.dress(config, record, model)
@@ -117,7 +123,7 @@ def learner(config: Asking, record: Run, model: Model) -> Learner:
     return Learner(model.network, schedule, config.optimizer or "adamw")
 
 
-def begin(config: Asking, record: Run, model: Model, task: Task, tools: Toolbox, part: Part, asks: str) -> None:
+def begin(config: Replies, record: Run, model: Model, task: Task, part: Part, look: Look, asks: str) -> None:
     """Say what is ahead, stand where the run stood, and take the first look."""
     how = "lora" if lora.adapters(model.network) else "all"
     record.say(
@@ -128,19 +134,19 @@ def begin(config: Asking, record: Run, model: Model, task: Task, tools: Toolbox,
     record.save_every, record.keep = config.save_every, config.keep
     record.attach(part)
     if record.saved_step < 0:
-        seen, held = examined(config, record, model, task, tools, 0)
+        seen, held = look(0)
         keep(record, model, 0, held)
         record.log(0, **seen)
 
 
-def asked(config: Asking, task: Task, number: int, count: int) -> list[Problem]:
+def asked(config: Replies, task: Task, number: int, count: int) -> list[Problem]:
     """The problems of a step or round: a stretch of the task's own stream, which a seed begins elsewhere."""
     at = config.seed * 10_000_019 + (number - 1) * count
     return [task.problem(at + i) for i in range(count)]
 
 
 def replies(
-    config: Asking, model: Model, task: Task, problems: Sequence[Problem], n: int, seed: str, tools: Toolbox
+    config: Replies, model: Model, task: Task, problems: Sequence[Problem], n: int, seed: str, tools: Toolbox
 ) -> list[list[Episode]]:
     """Judged replies, `n` a problem."""
     sampling = Sampling(temp=config.temp, max_tokens=config.max_tokens)
@@ -217,12 +223,22 @@ def mean(values: Sequence[float | None]) -> float:
 
 
 def examined(
-    config: Asking, record: Run, model: Model, task: Task, tools: Toolbox, step: int
+    config: Replies, record: Run, model: Model, task: Task, tools: Toolbox, step: int
 ) -> tuple[dict[str, float], list[list[Episode]]]:
     """The same figures on held-out problems, the same each time; and the groups of the first of them, to be kept beside the
-    step's, so that one problem can be followed over the steps. The first two replies are samples as well."""
-    problems = tasks.held_out(task, config.examine)
-    groups = replies(config, model, task, problems, LOOKS, "held out", tools)
+    step's, so that one problem can be followed over the steps."""
+    return followed(record, model, step, held_out(config, model, task, tools))
+
+
+def held_out(config: Replies, model: Model, task: Task, tools: Toolbox) -> list[list[Episode]]:
+    """Replies to held-out problems, the same problems and draws each time."""
+    return replies(config, model, task, tasks.held_out(task, config.examine), LOOKS, "held out", tools)
+
+
+def followed(
+    record: Run, model: Model, step: int, groups: list[list[Episode]]
+) -> tuple[dict[str, float], list[list[Episode]]]:
+    """(figures of held-out replies, the groups that are kept). The first two replies are samples as well."""
     for group in groups[:2]:
         row = episode_row(group[0], model.tokenizer, step, 0, 0)
         said = chat.plain(group[0].problem.messages[-1]) + "\n"

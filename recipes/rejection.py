@@ -13,6 +13,7 @@ Examples:
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from random import Random
 from typing import Any, Literal
 
@@ -69,7 +70,8 @@ def rounds(config: Config, record: Run, model: Model, task: Task, tools: Toolbox
     """The loop: the first step of a round samples."""
     pad, iters, each = model.tokenizer.pad or 0, reinforce.steps(config), config.steps_per_round
     learner, per_round = reinforce.learner(config, record, model), config.batch_size or PROMPTS
-    reinforce.begin(config, record, model, task, tools, learner, f"{per_round} problems a round")
+    look = partial(reinforce.examined, config, record, model, task, tools)
+    reinforce.begin(config, record, model, task, learner, look, f"{per_round} problems a round")
     pool: list[Sample] = []
     for step in record.steps(iters):
         first, told = step - (step - 1) % each, dict[str, Any]()
@@ -93,8 +95,7 @@ def rounds(config: Config, record: Run, model: Model, task: Task, tools: Toolbox
         with keeping(record):
             stats = learner.step(step, bucketed(some, pad), nll)
         told |= asdict(stats) | {"tok_s": round(stats.tokens / (time.perf_counter() - clock))}
-        look = step % config.steps_per_eval == 0 or step == iters
-        seen = reinforce.examined(config, record, model, task, tools, step)[0] if look else {}
+        seen = look(step)[0] if step % config.steps_per_eval == 0 or step == iters else {}
         record.log(step, **told, **memory_stats(), **seen)
     reinforce.conclude(record)
 
