@@ -9,7 +9,8 @@ requests  {"do": "load", "slot", "model", "dtype"?}     the slot's old model is 
               parts (lab/parts.py), and an assistant's may bring the `ids` it was sampled as; `prefix` holds the ids that
               the reply already begins with, `sampling` the fields of lab.sample.Sampling (max_tokens counts drawn
               tokens), `top` how many alternatives of each token to tell (5), `tools` what the model may call:
-              {"search": the path of an index or null, "code": true or false}
+              {"search": the path of an index or null, "code": true or false, "think": the tokens of a thought before it is
+              closed for the model, or null}
           {"do": "cancel", "id"}    {"do": "unload", "slot"}, which also ends a download    {"do": "quit"}
 events    {"event": "progress", "slot", "what", "done", "total", "unit"}    total 0: nobody knows how long
           {"event": "loaded", "slot", "name", "model", "chats", "context", "vocabulary", "parameters", "seconds",
@@ -34,6 +35,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 Event = dict[str, Any]
@@ -71,18 +73,26 @@ class Pipe:
                 os._exit(0)  # nobody listens any more
 
 
-def main() -> None:
+def talk(serve: Callable[[Pipe], None]) -> None:
+    """Be the child: `serve` gets the pipe to the parent and goes on until the process ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C reaches the whole group; the parent decides
     events = os.dup(1)
     os.dup2(2, 1)  # what libraries print must not get between the events
     pipe = Pipe(sys.stdin.buffer, events)
     try:
-        from lab.serve import Server  # MLX, half a second in which the pipe is watched already
-
-        Server(pipe).serve()
+        serve(pipe)
     except BaseException:
         traceback.print_exc()
         os._exit(1)  # the reading thread would hold up an orderly end
+
+
+def main() -> None:
+    def serve(pipe: Pipe) -> None:
+        from lab.serve import Server  # MLX, half a second in which the pipe is watched already
+
+        Server(pipe).serve()
+
+    talk(serve)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Models in a child process (`python -m lab.worker`), by requests and events. No MLX, no Textual.
+"""Models in a child process, by requests and events: `python -m lab.worker`, or another. No MLX, no Textual.
 
 No call waits for the child: requests go through a queue, events come in a thread. The child ends when the pipe to it
 does, so it never outlives this process, however that ends.
@@ -27,17 +27,17 @@ REPO = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 0.5  # seconds for the child to go when it is asked to
 
 
-class Client:
-    """Models in named slots of one child process, which starts with the first `load`.
+class Process:
+    """A child that is asked in JSON lines and tells in JSON lines: `python -m module`, such as lab.worker.
 
-    `hear` is called from a thread, one event at a time, with what the docstring of `lab.worker` lists, and with
-    {"event": "gone", "code", "message"} when the child ended by itself; all its models and replies are gone then, and
-    the next `load` starts a new one.
+    `hear` is called from a thread, one event at a time, with what the module's docstring lists, and with {"event": "gone",
+    "code", "message"} when the child ended by itself; the next `begin` starts a new one.
     """
 
-    def __init__(self, hear: Callable[[Event], None]) -> None:
+    def __init__(self, hear: Callable[[Event], None], module: str) -> None:
+        self._module = module
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._ids, self._lock, closed = itertools.count(1), threading.Lock(), threading.Event()
+        self._lock, closed = threading.Lock(), threading.Event()
         self._children: list[_Child] = []  # the last one, running or not
         threading.Thread(target=_dispatch, args=(self._events, hear, closed), daemon=True).start()
         self._finish = weakref.finalize(self, _finish, self._children, self._events, closed)  # at exit too
@@ -47,18 +47,45 @@ class Client:
         """Whether the child runs."""
         return any(child.runs for child in self._children)
 
-    def load(self, slot: str, model: str, dtype: str | None = None) -> None:
-        """Load a model (what `lab generate --model` takes) into a slot, in place of what it holds: progress, then loaded
-        or failed."""
+    def begin(self) -> str:
+        """Start the child where none runs; why that does not work, "" where it does."""
         with self._lock:
             if self._finish.alive and not self.alive:
                 before = [child.listener for child in self._children]
                 try:
-                    self._children[:] = [_Child(self._events, before)]
+                    self._children[:] = [_Child(self._module, self._events, before)]
                 except OSError as error:
-                    self._fail(None, slot, f"the model process does not start: {error.strerror}")
-                    return
-        self._ask({"do": "load", "slot": slot, "model": model, "dtype": dtype})
+                    return f"the model process does not start: {error.strerror}"
+        return ""
+
+    def ask(self, request: Event) -> bool:
+        """Queue a request; False where no child is there to hear it."""
+        with self._lock:
+            return bool(self._finish.alive and self._children and self._children[-1].ask(request))
+
+    def close(self) -> None:
+        """End the child; nothing is heard any more, and none can be started. Takes a second and a half at most."""
+        with self._lock:
+            self._finish()
+
+
+class Client(Process):
+    """Models in named slots of one child process, which starts with the first `load`.
+
+    All its models and replies are gone when that process ends; the next `load` starts a new one.
+    """
+
+    def __init__(self, hear: Callable[[Event], None]) -> None:
+        super().__init__(hear, "lab.worker")
+        self._ids = itertools.count(1)
+
+    def load(self, slot: str, model: str, dtype: str | None = None) -> None:
+        """Load a model (what `lab generate --model` takes) into a slot, in place of what it holds: progress, then loaded
+        or failed."""
+        if wrong := self.begin():
+            self._fail(None, slot, wrong)
+        else:
+            self._ask({"do": "load", "slot": slot, "model": model, "dtype": dtype})
 
     def say(
         self,
@@ -103,15 +130,8 @@ class Client:
         """Free a slot's memory; ends a download that goes on for it."""
         self._ask({"do": "unload", "slot": slot})
 
-    def close(self) -> None:
-        """End the child; nothing is heard any more, and none can be started. Takes a second and a half at most."""
-        with self._lock:
-            self._finish()
-
     def _ask(self, request: Event) -> None:
-        with self._lock:
-            heard = self._finish.alive and self._children and self._children[-1].ask(request)
-        if not heard and request["do"] != "cancel":
+        if not self.ask(request) and request["do"] != "cancel":
             self._fail(request.get("id"), request["slot"], f"no model is loaded in slot {request['slot']}")
 
     def _fail(self, number: int | None, slot: str, message: str) -> None:
@@ -121,12 +141,12 @@ class Client:
 class _Child:
     """One process with threads that write to it and listen to it. They hold no Client, so one left behind can go."""
 
-    def __init__(self, events: "queue.SimpleQueue[Event]", before: Sequence[threading.Thread]):
+    def __init__(self, module: str, events: "queue.SimpleQueue[Event]", before: Sequence[threading.Thread]):
         paths = [str(REPO), *filter(None, [os.environ.get("PYTHONPATH")])]
         # -P: else Python would import whatever the current folder holds under a name that the child needs. That folder
         # stays the child's, for the models that are named from there.
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lab.worker"],
+            [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         )  # fmt: skip
