@@ -33,6 +33,7 @@ class Asked:
     top: int
     search: str | None = None  # the index to search in
     code: bool = False
+    think: int | None = None  # tokens of a thought before it is closed
 
 
 def asked(model: Model, request: dict[str, Any]) -> Asked:
@@ -43,25 +44,31 @@ def asked(model: Model, request: dict[str, Any]) -> Asked:
         raise UserError(f"top {top}: ask for 0 to 100 alternatives")
     if wrong := [i for i in prefix if not 0 <= i < model.tokenizer.vocab_size]:  # MLX would not notice
         raise UserError(f"prefix: {model.name} has no token {wrong[0]}")
-    search, code = _tools(model, request)
+    search, code, think = _tools(model, request)
     able = [name for name, on in (("search", search), ("code", code)) if on]
     ids, dropped = _prompt(replace(model, tokenizer=offering(model.tokenizer, able)), request, sampling, prefix)
     stop = _list(request, "stop", str)
-    return Asked(ids, dropped, "text" in request, prefix, sampling, seed, stop, top, search, code)
+    return Asked(ids, dropped, "text" in request, prefix, sampling, seed, stop, top, search, code, think)
 
 
-def _tools(model: Model, request: dict[str, Any]) -> tuple[str | None, bool]:
-    """(index to search in, whether code may be run)."""
+def _tools(model: Model, request: dict[str, Any]) -> tuple[str | None, bool, int | None]:
+    """(index to search in, whether code may be run, tokens of a thought). What has no thoughts cannot spend them."""
     given = request.get("tools")
     given = {} if given is None else given
-    if not isinstance(given, dict) or not given.keys() <= {"search", "code"}:
-        raise UserError('tools: give {"search": the path of an index or null, "code": true or false}')
+    if not isinstance(given, dict) or not given.keys() <= {"search", "code", "think"}:
+        raise UserError(
+            'tools: give {"search": the path of an index or null, "code": true or false, "think": tokens or null}'
+        )
     search, code = given.get("search") or None, given.get("code") or False
     if not isinstance(search, str | None) or not isinstance(code, bool):
         raise UserError('tools: "search" is the path of an index or null, "code" true or false')
     if (search or code) and "text" in request:
         raise UserError(f"{model.name} completes text here, and calls no tools; ask it with messages")
-    return search, code
+    think = given.get("think")
+    if think is not None and (type(think) is not int or think < 1):
+        raise UserError(f'tools: "think" {str(think)[:40]}: give a thought at least 1 token, or null')
+    thinks = "text" not in request and chat.marks(model.tokenizer).think
+    return search, code, think if thinks else None
 
 
 def _prompt(model: Model, request: dict[str, Any], sampling: Sampling, prefix: list[int]) -> tuple[list[int], int]:

@@ -236,14 +236,14 @@ class Server:
         slot.going = Going(request["id"], steps, len(ask.ids) + len(prefix), began, ids=said)
 
     def _toolbox(self, model: weights.Model, ask: reply.Asked) -> Toolbox | None:
-        """The tools that a reply may call. An index stays open until its file is another one."""
-        if not (ask.search or ask.code):
+        """The tools that a reply may call, and how long it may think. An index stays open until its file is another one."""
+        if not (ask.search or ask.code or ask.think):
             return None
         tools: list[Tool] = [self._searching(ask.search)] if ask.search else []
         if ask.code:
             self.python = self.python or Python()
             tools.append(self.python)
-        return Toolbox(model.tokenizer, tools)
+        return Toolbox(model.tokenizer, tools, think_tokens=ask.think)
 
     def _searching(self, path: str) -> Search:
         try:

@@ -126,18 +126,17 @@ def test_thoughts_fold_and_what_a_tool_said_is_marked() -> None:
         "▌ about 2.3 million as of 2023",
         "About 2.3 million.",
     ]
-    open_ = Layout(60, marks=True, folds={layout.part_of(2): False})
-    open_.feed(SEARCHED)
-    shown = [text_of(row) for row in open_.rows]
-    assert shown[0] == "<|think|>"
-    # With the signs shown there is a part before the thought, so that one is folded as ever.
-    assert shown[1] == "▸ thought for 7 tokens"
-    unfolded = Layout(60, folds={0: False, 2: True})
+    folds = {layout.parts[layout.part_of(2)].first: False}
+    unfolded = Layout(60, folds=folds)
     unfolded.feed(SEARCHED)
     assert [text_of(row) for row in unfolded.rows[:2]] == ["▾ thought for 7 tokens", "│ I should look this up, I think"]
+    # With the signs shown there is a part before the thought; what was unfolded stays so.
+    open_ = Layout(60, marks=True, folds=folds)
+    open_.feed(SEARCHED)
+    assert [text_of(row) for row in open_.rows[:2]] == ["<|think|>", "▾ thought for 7 tokens"]
     coming = Layout(60)
     coming.feed(SEARCHED[:4], done=False)
-    assert [text_of(row) for row in coming.rows] == ["▸ thinking, 3 tokens"]
+    assert [text_of(row) for row in coming.rows] == ["▾ thinking, 3 tokens", "│ I should look"]
     long = Layout(20)
     long.feed([token("word ", "result")] * 60)
     assert len(long.rows) == 1  # long results are folded by themselves

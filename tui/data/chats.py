@@ -234,4 +234,4 @@ def retold(tokens: Sequence[Token], told: Sequence[dict[str, Any]]) -> list[Toke
     if [t.id for t in tokens] != [e["id"] for e in told]:
         return list(tokens)
     pairs = zip(tokens, told, strict=True)
-    return [t._replace(text=e["text"], kind=e["kind"], forced=e.get("forced") is True) for t, e in pairs]
+    return [t._replace(text=e["text"], kind=e["kind"], forced=t.forced or e.get("forced") is True) for t, e in pairs]

@@ -15,7 +15,7 @@ from lab.errors import UserError, expand
 @dataclass(frozen=True)
 class Draw:
     """What lab.sample.Sampling takes, a seed (None: another one each time), and of a chat model the system message and the
-    tools it may call: the path of an index to search in, whether code may be run."""
+    tools it may call: the path of an index to search in, whether code may be run; and how many tokens a thought may have."""
 
     temp: float = 0.8
     top_p: float = 1.0
@@ -24,17 +24,19 @@ class Draw:
     repetition_penalty: float = 1.0
     max_tokens: int = 256
     seed: int | None = None
+    think_budget: int | None = None
     system: str = ""
     search: str = ""
     code: bool = False
 
     def sampling(self) -> dict[str, float]:
         """What the model process is told."""
-        return {name: getattr(self, name) for name in RULES if name != "seed"}
+        return {name: getattr(self, name) for name in RULES if name not in MAYBE}
 
     def tools(self) -> dict[str, Any]:
-        """What the model may call, as the model process is told; nothing where there are no tools."""
-        return {"search": self.search or None, "code": self.code} if self.search or self.code else {}
+        """What the model may call and how long it may think, as the model process is told; nothing where nothing is set."""
+        given: dict[str, Any] = {"search": self.search or None, "code": self.code} if self.search or self.code else {}
+        return given | ({"think": self.think_budget} if self.think_budget else {})
 
     def draw_seed(self) -> int:
         """The fixed seed, or one that is short enough to type again."""
@@ -48,6 +50,7 @@ class Draw:
         parts += [f"min-p {short(self.min_p)}"] if self.min_p else []
         parts += [f"penalty {short(self.repetition_penalty)}"] if self.repetition_penalty != 1 else []
         parts += [f"seed {self.seed}"] if self.seed is not None else []
+        parts += [f"thinks {self.think_budget:,} at most"] if self.think_budget else []
         parts += [f"search {Path(self.search).name}"] if self.search else []
         parts += ["code"] if self.code else []
         return " · ".join(parts)
@@ -62,14 +65,17 @@ RULES: dict[str, tuple[str, bool, Any, str, str]] = {
     "repetition_penalty": ("repetition penalty", False, lambda v: 0 < v <= 100, "above 0", "1: none, 1.1: a little"),
     "max_tokens": ("max tokens", True, lambda v: 1 <= v <= 1_000_000, "1 or more", "how long a reply may be"),
     "seed": ("seed", True, lambda v: 0 <= v < 1 << 63, "a whole number, or empty", "empty: another one each time"),
+    "think_budget": ("think budget", True, lambda v: 1 <= v <= 1_000_000, "1 or more, or empty",
+                     "a thought is closed after so many tokens"),
 }  # fmt: skip
+MAYBE = ("seed", "think_budget")  # those that may be left empty
 
 
 def check(name: str, text: str) -> float | int | None:
-    """The value that a person typed for a setting; None for an empty seed. UserError says what it may be."""
+    """The value that a person typed for a setting; None for one that may be left empty. UserError says what it may be."""
     title, whole, fits, may_be, _ = RULES[name]
     typed = text.strip().replace(",", ".") if not whole else text.strip().replace(",", "").replace("_", "")
-    if name == "seed" and not typed:
+    if name in MAYBE and not typed:
         return None
     try:
         value: float | int = int(typed) if whole else float(typed)

@@ -32,7 +32,7 @@ exact tokens. `ctrl+d` keeps a reply as a row for `lab sft`.
         Binding("ctrl+e", "edit", "Edit", tooltip="the message in focus, else your last, as a branch", id="chat.edit"),
         Binding("ctrl+t", "colours", "Probabilities", tooltip="how probable each token was", id="chat.colours"),
         Binding("f3,v", "split", "Split", tooltip="two models side by side, or one again", id="chat.split"),
-        Binding("ctrl+g,f5", "sampling", "Sampling", tooltip="temperature, seed, system message, tools", id="chat.sampling"),
+        Binding("ctrl+g,f5", "sampling", "Sampling", tooltip="temperature, seed, think budget, tools", id="chat.sampling"),
         Binding("ctrl+k", "demonstrations", "Demos", tooltip="how language models behave", id="chat.demonstrations"),
         Binding("ctrl+f", "chats", "Chats", tooltip="earlier chats: search, resume, delete", id="chat.chats"),
         Binding("ctrl+n", "new", "New", tooltip="an empty chat", id="chat.new"),

@@ -25,7 +25,8 @@ class SamplingScreen(ModalScreen[Draw | None]):
 # Sampling
 
 How the next token is drawn from the model's probabilities. The filters apply in this order: repetition penalty,
-temperature, top-k, top-p, min-p. An empty seed takes another one each time; a fixed one gives the same reply again.
+temperature, top-k, top-p, min-p. An empty seed takes another one each time; a fixed one gives the same reply again. A think
+budget closes a thought that has grown so long, and the model answers from what it has: `lab chat --think-budget N`.
 
 A chat model that was tuned to may search in an index (`lab index FOLDER --out index.db` makes one) and run Python, in a
 sandbox without files or network. What it calls and what it is told stands in the chat.

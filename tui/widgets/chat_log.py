@@ -155,6 +155,7 @@ class Column(Vertical):
         self.leaving = False  # it is being taken away
         self.saids: list[Said] = []
         self._tree: Tree | None = None
+        self._folds: dict[int, dict[int, bool]] = {}  # what was unfolded of each message stays so when it comes back
         self.most, self.following = MOST, True
         self._words, self._framed = ("", ""), 0.0
 
@@ -188,6 +189,8 @@ class Column(Vertical):
                 if (said.number, said.has_class("-page")) != want:
                     break
                 kept += 1
+        else:
+            self._folds = {}
         self._tree = tree
         for said in self.saids[kept:]:
             said.remove()
@@ -195,6 +198,7 @@ class Column(Vertical):
         for number, page in wanted[kept:]:
             classes = "-page" if page else "-user" if tree.nodes[number].role == "user" else "-reply"
             new.append(Said(self.slot, number, classes))
+            new[-1].folds = self._folds.setdefault(number, {})
         self.saids = [*self.saids[:kept], *new]
         for said in self.saids:
             said.coloured = coloured

@@ -17,6 +17,7 @@ _WIDE = (
 )
 _PARTS = re.compile(f"\n|[ ]+|[{_WIDE}]|[^ \n{_WIDE}]+")
 MOST_OF_RESULT = 8  # rows of a tool's result that are shown unfolded
+LIVE = 6  # rows at the end of a thought that are shown while it is written
 LEAD, HEAD = -1, -2  # in place of a token's number: words of a person; a headline that folds
 
 
@@ -107,20 +108,22 @@ class Part:
     count: int = 0
     row: int = 0  # where it begins
     begun: bool = False  # something visible has come
+    spent: bool = False  # a thought that was closed for the model, its budget being spent
 
 
 GUTTER = {"think": "│ ", "call": "▌ ", "result": "▌ "}
 
 
 class Layout:
-    """The rows of one message at one width. `marks` shows special tokens by name; `folds` holds, by part, what a person
-    folded or unfolded."""
+    """The rows of one message at one width. `marks` shows special tokens by name; `folds` holds what a person
+    folded or unfolded, by the first token of the part: that stays where the marks are shown or not."""
 
     def __init__(self, width: int, lead: str = "", marks: bool = False, folds: Mapping[int, bool] | None = None):
         self.width, self.marks, self.folds = width, marks, folds or {}
         self.rows: list[Row] = []
         self.parts: list[Part] = []
         self.count = 0  # tokens laid out
+        self.done = True  # nothing more comes
         self._opened = ""  # the special token before this part
         if lead:
             part = self._begin("text")
@@ -130,6 +133,7 @@ class Layout:
 
     def feed(self, tokens: Sequence[Token], done: bool = True) -> int:
         """Lay out tokens beyond those already here; the first row that changed. Until `done`, a thought is going on."""
+        self.done = done
         first = max(0, len(self.parts) - 1)
         start = self.parts[first].row if self.parts else 0
         changed = start
@@ -138,7 +142,7 @@ class Layout:
         for token in tokens[self.count :]:
             self._take(token)
             self.count += 1
-        self._rebuild(first, done)
+        self._rebuild(first)
         return changed
 
     def _begin(self, kind: str) -> Part:
@@ -153,6 +157,8 @@ class Layout:
         kind = token.kind
         if kind == "special":
             self._opened = token.piece
+            if token.forced and self.parts and self.parts[-1].kind == "think":
+                self.parts[-1].spent = True
             kind = self.parts[-1].kind if self.parts and self.parts[-1].kind == "text" else "text"
             if not self.marks and token.text in ("", token.piece):
                 if self.parts and self.parts[-1].kind != "text":
@@ -170,7 +176,7 @@ class Layout:
         part.count += 1
         part.wrap.add(self.count, text)
 
-    def _rebuild(self, first: int, done: bool = True) -> None:
+    def _rebuild(self, first: int) -> None:
         """Rows of the parts from `first` on."""
         if first < len(self.parts):
             del self.rows[self.parts[first].row :]
@@ -183,21 +189,32 @@ class Layout:
             while last > 1 and not part.wrap.rows[last - 1]:
                 last -= 1
             gutter, folded = GUTTER.get(part.kind, ""), self.folded(i)
-            if head := self._head(i, done or i + 1 < len(self.parts)):
+            if head := self._head(i):
                 self.rows.append(Row(part.kind, i, "", [(HEAD, head)]))
             if not folded:
                 joints = [*part.wrap.joints, "\n"]
+                begin = max(0, last - LIVE) if self.shortened(i) else 0
                 self.rows += [
                     Row(part.kind, i, gutter, part.wrap.rows[j], joints[j] if j < last - 1 else "\n")
-                    for j in range(last)
+                    for j in range(begin, last)
                 ]
 
-    def _head(self, number: int, over: bool) -> str:
+    def _live(self, number: int) -> bool:
+        """Whether this is the thought that is being written."""
+        return not self.done and number + 1 == len(self.parts) and self.parts[number].kind == "think"
+
+    def shortened(self, number: int) -> bool:
+        """Whether only the end of a part is shown: of the thought that is being written, until a person unfolds it."""
+        return self._live(number) and self.parts[number].first not in self.folds
+
+    def _head(self, number: int) -> str:
         part = self.parts[number]
         mark = "▸" if self.folded(number) else "▾"
         count = f"{part.count:,} token{'s' if part.count != 1 else ''}"
         if part.kind == "think":
-            return f"{mark} thought for {count}" if over else f"{mark} thinking, {count}"
+            if self._live(number):
+                return f"{mark} thinking, {count}"
+            return f"{mark} thought for {count}" + (", then its budget was spent" if part.spent else "")
         if part.kind == "result":
             return f"{mark} result, {count}: not written by the model"
         return ""
@@ -207,10 +224,12 @@ class Layout:
         return max((i for i, part in enumerate(self.parts) if part.first <= token), default=0)
 
     def folded(self, number: int) -> bool:
-        """Whether a part shows its headline only: thoughts do, and long results."""
+        """Whether a part shows its headline only: thoughts do once they are over, and long results."""
         part = self.parts[number]
-        usual = part.kind == "think" or (part.kind == "result" and len(part.wrap.rows) > MOST_OF_RESULT)
-        return self.folds.get(number, usual) and part.kind in ("think", "result")
+        usual = (part.kind == "think" and not self._live(number)) or (
+            part.kind == "result" and len(part.wrap.rows) > MOST_OF_RESULT
+        )
+        return self.folds.get(part.first, usual) and part.kind in ("think", "result")
 
 
 def _label(opened: str) -> str:

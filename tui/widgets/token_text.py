@@ -85,7 +85,7 @@ class TokenText(Widget, can_focus=True):
         self.lead, self.tokens, self.done = lead, list[Token](), True
         self.room = 1  # while a reply comes, its height is a multiple of this
         self.notes: Sequence[Note] = ()
-        self.folds: dict[int, bool] = {}
+        self.folds: dict[int, bool] = {}  # what a person folded or unfolded, by the first token
         self._layout: Layout | None = None
         self._below: list[list[tuple[int, str]]] = []  # the notes, wrapped: (which, words)
         self._told = 0  # rows that the pane around was told last
@@ -275,8 +275,9 @@ class TokenText(Widget, can_focus=True):
         """The cursor to a token, and that into view; where it is folded away, it unfolds."""
         self.place = max(0, min(place, len(self.tokens) - 1))
         layout = self._layout
-        if layout and layout.parts and layout.folded(part := layout.part_of(self.place)):
-            self.folds[part] = False
+        part = layout.part_of(self.place) if layout else 0
+        if layout and layout.parts and (layout.folded(part) or layout.shortened(part)):
+            self.folds[layout.parts[part].first] = False
             self._again()
             layout = self._laid(layout.width)
         where = find(layout.rows, self.place) if layout else None
@@ -315,7 +316,7 @@ class TokenText(Widget, can_focus=True):
         if layout := self._layout:
             parts = [i for i, part in enumerate(layout.parts) if part.kind in ("think", "result")]
             fold = not any(layout.folded(i) for i in parts)
-            self.folds |= dict.fromkeys(parts, fold)
+            self.folds.update((layout.parts[i].first, fold) for i in parts)
             self._again()
 
     # -- the mouse -------------------------------------------------------------------------------------------------
@@ -344,8 +345,8 @@ class TokenText(Widget, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         row, token = self._under(event)
         offset = event.get_content_offset(self)
-        if row and token == HEAD and row.kind in ("think", "result"):
-            self.folds[row.part] = not (self._layout and self._layout.folded(row.part))
+        if row and self._layout and token == HEAD and row.kind in ("think", "result"):
+            self.folds[self._layout.parts[row.part].first] = not self._layout.folded(row.part)
             self._again()
         elif token is not None and token >= 0:
             self.place = token
