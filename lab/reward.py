@@ -203,9 +203,9 @@ def member_folder(folder: Path, k: int) -> Path:
     return folder / f"member-{k}" if k else folder
 
 
-def load(name: str) -> RewardModel:
-    """A reward model by run name, run@step or folder. UserError for what is none. Of a run that has checkpoints the last is
-    opened: weights and head of one moment."""
+def located(name: str) -> tuple[Path, str, int]:
+    """(folder of the weights, its name as models are named, members) of a reward model by run name, run@step or folder.
+    UserError for what is none. Of a run that has checkpoints the last is meant: weights and head of one moment."""
     if hub.find_gguf(name) is not None:
         raise UserError(f"{name}: a GGUF file holds no reward head; name a run of `lab reward-model`")
     folder, where = hub.locate(name)
@@ -213,10 +213,15 @@ def load(name: str) -> RewardModel:
         last = (folder / "last").read_text(encoding="utf-8").strip()
         if last.isdigit() and (folder / "checkpoints" / last / TOLD).is_file():
             where, name = folder / "checkpoints" / last, f"{name}@{int(last)}"
-    told = read_json(where / TOLD)
-    count = told.get("members")
+    count = read_json(where / TOLD).get("members")
     if not isinstance(count, int) or not 1 <= count <= 64:
         raise UserError(f"{name}: is no reward model (no {TOLD} in it); `lab reward-model` makes one")
+    return where, name, count
+
+
+def load(name: str) -> RewardModel:
+    """A reward model; see `located`."""
+    where, name, count = located(name)
     models = [weights.load(name) for _ in range(count)]
     first = models[0].network
     for k, other in enumerate((model.network for model in models[1:]), 1):

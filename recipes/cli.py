@@ -34,9 +34,12 @@ RECIPES = {
         "recipes.reward_model",
         "learn from rankings which of two replies people prefer, and score any reply",
     ),
+    "dpo": ("recipes.dpo", "learn from rankings without a reward model: direct preference optimisation"),
+    "rlhf": ("recipes.rlhf", "learn to please a reward model, with a price on divergence, and see when it is gamed"),
     "probes": ("recipes.probes", "see what a base model is: recital, few-shot, calibration, and four more probes"),
 }
 COMMANDS = {
+    "journey": ("recipes.journey", "the whole road, stage after stage, from text to a model with a taste; goes on anywhere"),
     "chat": ("recipes.commands.chat", "talk with a model; a base model completes what you type"),
     "play": ("recipes.commands.play", "tic-tac-toe against a model that learned it"),
     "generate": ("recipes.commands.generate", "continue a prompt once"),
@@ -58,6 +61,11 @@ COMMANDS = {
         "rank replies best to worst, yourself or scripted: what a reward model learns from",
     ),
     "score": ("recipes.commands.score", "score replies with a reward model, best first"),
+    "gap": ("recipes.commands.gap", "telling good replies is easier than writing them: by how much, and what best-of-n gains"),
+    "study": (
+        "recipes.commands.study",
+        "over-optimisation: a reward and what it stands for, the further a model leaves where it began",
+    ),
     "plan": ("recipes.commands.plan", "what a run would do: memory, time, disk, the exact command"),
     "runs": ("recipes.commands.runs", "list runs and models"),
     "ctl": ("recipes.commands.ctl", "pause, resume, checkpoint or stop a live run"),

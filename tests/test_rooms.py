@@ -62,7 +62,9 @@ def test_these_modules_never_load_mlx(module: str) -> None:
 
 GOLD = "recipes.pocket.gold"
 DOOR = "recipes/gold_judge.py"  # the one file that may import it
-MEASURES = ("recipes/commands/rank.py", "recipes/commands/score.py")  # who may come in by that door
+MEASURES = (  # who may come in by that door
+    "recipes/commands/rank.py", "recipes/commands/score.py", "recipes/second_opinion.py",
+)  # fmt: skip
 
 
 def test_the_hidden_judge_has_one_door_and_only_those_who_measure_come_in() -> None:
@@ -78,7 +80,8 @@ def test_the_hidden_judge_has_one_door_and_only_those_who_measure_come_in() -> N
 
 
 @pytest.mark.parametrize(
-    "module", ["lab.reward", "lab.pairwise", "lab.loss", "lab.learn", "recipes.reward_model", "recipes.grpo"]
+    "module",
+    ["lab.reward", "lab.pairwise", "lab.loss", "lab.learn", "recipes.reward_model", "recipes.grpo", "recipes.taste"],
 )
 def test_no_reward_model_and_no_loss_reaches_the_hidden_judge_by_any_way(module: str) -> None:
     seen = reached(module)
