@@ -54,7 +54,7 @@ def _number(value: Any, digits: int = 3) -> str:
     return f"{value:,.{digits}f}" if isinstance(value, int | float) else "-"
 
 
-class _Outlived:
+class Outlived:
     """Standard output that may go away (a closed terminal, `| head`) while the run, whose record is on disk, goes on."""
 
     def __init__(self, file: Any):
@@ -76,7 +76,7 @@ class _Outlived:
 @contextlib.contextmanager
 def watch(record: Run) -> Iterator[None]:
     """Show the run until the block ends."""
-    screen: Any = _Outlived(sys.stdout)
+    screen: Any = Outlived(sys.stdout)
     console = Console(file=screen)
     record.print = functools.partial(print, file=screen, flush=True)
     if console.is_terminal:

@@ -90,7 +90,7 @@ STAGES = (
     ),
     Stage(
         "reasoning", "reasoning", "Practice on problems with known answers, and thinking appears", "a model that reasons",
-        ("think", "grpo", "rejection", "selfplay", "reasoning", "rlvr"), "sft", ("search", "honesty"),
+        ("think", "demonstrate", "grpo", "rejection", "selfplay", "reasoning", "rlvr"), "sft", ("search", "honesty"),
         ANY, ("reward", "pass_at_1", "loss"),
     ),
     Stage(
