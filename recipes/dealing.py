@@ -9,8 +9,8 @@ requests  {"do": "deal", "model", "out", "data", "prompts", "samples", "temp", "
           {"do": "quit"}
 events    {"event": "progress", "what", "done", "total", "unit"}    total 0: nobody knows how long
           {"event": "opened", "name", "of", "left", "note"}    the model; prompts in all and still to rank; rows left out
-          {"event": "dealt", "prompt", "options", "split"}     {"event": "missed", "prompt"}    its replies are all the same, or cut
-          {"event": "over"}    no prompt is left
+          {"event": "dealt", "prompt", "options", "split"}    {"event": "over"}    no prompt is left
+          {"event": "missed", "prompt"}    all its replies are the same, or cut
           {"event": "judging", "name"}    {"event": "scored", "id", "scores"}    null where a reply does not fit
           {"event": "failed", "do", "message"}    one line; the process lives on
 
@@ -161,7 +161,9 @@ class Dealer:
         """Mean over members, in standard deviations of the policy it was made for."""
         scores: list[Any] | None = None
         with contextlib.suppress(UserError):  # a reply that does not fit into its context
-            scores = [round(float(s), 4) for s in rm.scores([rm.encode(request["prompt"], o) for o in request["options"]])]
+            scores = [
+                round(float(s), 4) for s in rm.scores([rm.encode(request["prompt"], o) for o in request["options"]])
+            ]
         self.pipe.tell("scored", id=request["id"], scores=scores)
 
 

@@ -48,7 +48,7 @@ def room_class(name: str) -> type[LabScreen]:
     elif name == "tokens":
         from tui.screens.tokens import TokensScreen as Room  # type: ignore[assignment]
     elif name == "rank":
-        from tui.screens.later import Rank as Room  # type: ignore[assignment]
+        from tui.screens.rank import RankScreen as Room  # type: ignore[assignment]
     else:
         from tui.screens.rollouts import RolloutsScreen as Room  # type: ignore[assignment]
     return Room
@@ -76,6 +76,7 @@ The mouse works everywhere. `q` goes back or quits; trainings go on without this
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(str(i), f"go('{name}')", title, show=False, id=f"go.{name}") for i, (name, title) in enumerate(ROOMS, 1)),
         Binding("n", "new_run", "New run", show=False, id="app.new_run"),
+        Binding("P", "play", "Play tic-tac-toe", show=False, id="app.play", tooltip="against a model of lab selfplay"),
         Binding("ctrl+o", "jump", "Jump", show=False, priority=True, id="app.jump"),
         Binding("question_mark,f1", "help", "Help", id="app.help"),
         Binding("ctrl+p", "command_palette", "Palette", priority=True, id="app.palette"),
@@ -203,6 +204,19 @@ The mouse works everywhere. `q` goes back or quits; trainings go on without this
         """Rollouts, on this run's step; its newest where none is named."""
         self.wanted_episodes = (run, step)
         self.action_go("rollouts")
+
+    def open_play(self, model: str = "") -> None:
+        """Tic-tac-toe, against this run of self-play or one of its earlier selves; the newest run where none is named."""
+        from tui.screens.play import PlayScreen
+
+        if isinstance(self.screen, PlayScreen):
+            self.screen.challenge(model)
+        else:
+            self.push_screen(PlayScreen(model))
+
+    def action_play(self) -> None:
+        """Tic-tac-toe against the newest model of `lab selfplay`."""
+        self.open_play()
 
     def hand_to_chat(self, handed: "Handed") -> None:
         """Chat, with a prompt of Rollouts."""
