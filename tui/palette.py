@@ -17,7 +17,7 @@ from textual.keys import Keys, _character_to_key
 from textual.screen import Screen
 from textual.widget import Widget
 
-from tui.data import episode_runs
+from tui.data import episode_runs, play
 from tui.widgets.nav import ROOMS
 
 if TYPE_CHECKING:
@@ -186,6 +186,8 @@ class Places(Provider):
             yield Entry(f"Train: show {info.name}", f"{info.recipe} {info.state}", partial(lab.open_train, info.name))
             if episode_runs.has(info):
                 yield Entry(f"Rollouts: of {info.name}", "what it tried", partial(lab.open_rollouts, info.name))
+            if info.recipe == play.RECIPE:
+                yield Entry(f"Play: against {info.name}", "tic-tac-toe", partial(lab.open_play, info.name))
             if (info.folder / "config.json").exists():
                 yield Entry(f"Chat: with {info.name}", info.headline, partial(lab.open_chat, info.name))
         for theme in sorted(lab.available_themes):

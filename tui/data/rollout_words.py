@@ -83,9 +83,9 @@ def ends(text: str, width: int) -> str:
     return fit(set_cell_size(clean, width // 3).rstrip() + "…" + tail.lstrip(), width)
 
 
-def group_row(group: Group, shown: int, reach: tuple[float, float], width: int) -> Pieces:
-    """A line of the list of prompts: prompt, mean reward with a bar, spread, how many right, calls a reply. `shown`: rows
-    that the filter lets through, -1 without one."""
+def group_row(group: Group, shown: int, reach: tuple[float, float], width: int, retries: bool = False) -> Pieces:
+    """A line of the list of prompts: prompt, mean reward with a bar, spread, how many right, calls a reply and, with
+    `retries`, attempts taken back a reply. `shown`: rows that the filter lets through, -1 without one."""
     size, few = len(group.rows), width < 38
     flat = "warn" if group.flat else "muted"
     tail: Pieces = [(f" {figure(group.mean):>5}", "bold")]
@@ -98,14 +98,15 @@ def group_row(group: Group, shown: int, reach: tuple[float, float], width: int) 
         tail += [(" =" if group.flat else "  ", flat)]
     tail.append((f" {f'{group.right}/{size}':>5}", "good" if group.right == size else "bad" if not group.right else ""))
     tail += [] if few else [(f" {group.calls:>3.1f}" if group.calls else "    ", "muted")]
+    tail += [(f" {group.retries:>5.1f}" if group.retries else " " * 6, "accent")] if retries and not few else []
     some = f"{shown}× " if 0 <= shown < size else ""
     room = width - length(tail) - 4 - cell_len(some)
     return [(f"{group.number:>3} ", "muted"), (some, "accent"), (ends(group.prompt, room), ""), *tail]
 
 
-def group_head(width: int) -> Pieces:
+def group_head(width: int, retries: bool = False) -> Pieces:
     """What stands above the list of prompts."""
-    tail = "  mean   right" if width < 38 else "  mean     ±sd right call"
+    tail = "  mean   right" if width < 38 else "  mean     ±sd right call" + (" retry" if retries else "")
     return [(fit("  # prompt", max(0, width - len(tail))) + tail, "muted")]
 
 

@@ -56,6 +56,12 @@ class Group:
         return fmean(row.calls for row in self.rows)
 
     @property
+    def retries(self) -> float | None:
+        """Mean attempts that a reply takes back, where the judge counts them (recipes/tasks.py)."""
+        known = [count for row in self.rows if (count := row.notes.get("retries")) is not None]
+        return fmean(known) if known else None
+
+    @property
     def flat(self) -> bool:
         """Whether all earned the same: nothing is learned from it."""
         return len(self.rewards) > 1 and max(self.rewards) - min(self.rewards) < EQUAL

@@ -7,7 +7,7 @@ from textual.binding import Binding, BindingType
 
 from lab.errors import UserError
 from lab.runs import Info, add_note, send
-from tui.data import episode_runs
+from tui.data import episode_runs, play
 from tui.data.choice import MOST, Choice
 from tui.data.details import Details, remove
 from tui.data.watch import LIVE
@@ -19,6 +19,7 @@ WORKING = ("running", "saving", "paused")
 ENDED = ("stopped", "died", "failed")
 NEEDS_RUN = {
     "pause", "checkpoint", "stop", "resume", "chat", "note", "logs", "table", "axis", "filter", "prompt", "rollouts",
+    "play",
 }  # fmt: skip
 
 
@@ -34,6 +35,8 @@ def possible(action: str, info: Info | None, found: Details | None) -> bool:
         return info.state in ENDED and bool(found.checkpoints) and bool(info.recipe)
     if action == "rollouts":
         return episode_runs.has(info)
+    if action == "play":
+        return info.recipe == play.RECIPE
     if action == "chat":
         return (info.folder / "config.json").exists() and found.parameters > 0
     return True
@@ -51,6 +54,7 @@ class ControlScreen(LabScreen):
             "c", "chat", "Chat", id="train.chat", tooltip="with this run, or its checkpoint nearest to the crosshair"
         ),
         Binding("a", "note", "Note", id="train.note", tooltip="write something at this step"),
+        Binding("P", "play", "Play", id="train.play", tooltip="tic-tac-toe against it"),
         Binding("e", "rollouts", "Rollouts", id="train.rollouts", tooltip="what it tried, at the crosshair's step"),
     ]
 
@@ -75,7 +79,7 @@ class ControlScreen(LabScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in NEEDS_RUN and not possible(action, self.info, self.found):
-            return None
+            return False if action == "play" else None  # few runs play: no key for the others
         return super().check_action(action, parameters)
 
     def refresh_possible(self) -> None:
@@ -123,11 +127,20 @@ class ControlScreen(LabScreen):
 
     def action_chat(self) -> None:
         """Talk with the run, or with the checkpoint nearest to the crosshair."""
+        if model := self.model_here():
+            self.lab.open_chat(model)
+
+    def action_play(self) -> None:
+        """Play against the run, or against the checkpoint nearest to the crosshair."""
+        if model := self.model_here():
+            self.lab.open_play(model)
+
+    def model_here(self) -> str:
+        """The run, or its checkpoint nearest to the crosshair; "" where none is shown."""
         if self.info is None or self.found is None:
-            return
+            return ""
         step, steps = self.step_here(), self.found.checkpoints
-        at = f"@{min(steps, key=lambda s: abs(s - step))}" if step is not None and steps else ""
-        self.lab.open_chat(f"{self.info.name}{at}")
+        return self.info.name + (f"@{min(steps, key=lambda s: abs(s - step))}" if step is not None and steps else "")
 
     def action_note(self) -> None:
         """Words on the step under the crosshair, or on the present one."""

@@ -17,6 +17,7 @@ from lab.errors import UserError
 from lab.runs import Info, read_json
 from tui.data import glance, road
 from tui.data.editor import edited
+from tui.data.play import RECIPE
 from tui.screens.base import LabScreen
 from tui.widgets.road_panes import NO_RUNS, RunChosen, RunTable, Tail, Tree
 from tui.widgets.stage_card import CardKey, Road, StageCard
@@ -73,6 +74,7 @@ config in `$EDITOR` for a new run, `v` goes through runs, lineage and log where 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "run_stage", "Run stage", id="pipeline.run", tooltip="command, memory and time first"),
         Binding("c", "chat", "Chat", id="pipeline.chat", tooltip="with the model of this stage or run"),
+        Binding("P", "play", "Play", id="pipeline.play", tooltip="tic-tac-toe against this run"),
         Binding("d", "data", "Data", id="pipeline.data", tooltip="text, what was dropped and why, masks"),
         Binding("e", "edit", "Edit config", id="pipeline.edit", tooltip="in $EDITOR, then the start dialog"),
         Binding("v", "lower", "Next pane", show=False, id="pipeline.lower", tooltip="runs, lineage, log"),
@@ -262,6 +264,9 @@ config in `$EDITOR` for a new run, `v` goes through runs, lineage and log where 
             return False
         if action == "chat":
             return True if self.speaker() else None
+        if action == "play":
+            info = self.selected()
+            return info is not None and info.recipe == RECIPE  # few runs play: no key for the others
         if action == "edit":
             info = self.selected()
             return True if info is not None and info.recipe else None
@@ -287,6 +292,11 @@ config in `$EDITOR` for a new run, `v` goes through runs, lineage and log where 
         """Chat, with the model of this stage or run."""
         if model := self.speaker():
             self.lab.open_chat(model)
+
+    def action_play(self) -> None:
+        """Tic-tac-toe against the selected run."""
+        if info := self.selected():
+            self.lab.open_play(info.name)
 
     def action_data(self) -> None:
         """The text behind the models."""

@@ -48,9 +48,10 @@ class Groups(RowList):
     HELP = """
 ## Prompts
 
-Mean reward with a bar, the spread within the group, how many replies are right, calls a reply. `same` in the colour of
-warnings: all earned the same, so nothing is learned from that group. `↑` `↓` (anywhere `,` `.`) go from prompt to prompt,
-`enter` goes to the replies, `{` `}` a step back or on.
+Mean reward with a bar, the spread within the group, how many replies are right, calls a reply; `retry`, where any reply took
+an attempt back in its thought: how often a reply did. `same` in the colour of warnings: all earned the same, so nothing is
+learned from that group. `↑` `↓` (anywhere `,` `.`) go from prompt to prompt, `enter` goes to the replies, `{` `}` a step
+back or on.
 """
 
     def __init__(self, id: str):
@@ -60,10 +61,11 @@ warnings: all earned the same, so nothing is learned from that group. `↑` `↓
         """These groups; `shown` counts the rows of each that the filter lets through."""
         self.border_title = Content(title)
         means = [group.mean for group in groups if group.mean is not None]
+        retries = any(group.retries for group in groups)
         reach = (min(0.0, *means, 0.0), max(1.0, *means, 1.0)) if means else (0.0, 1.0)
 
         def draw(at: int, width: int) -> Pieces:
-            return group_head(width) if at < 0 else group_row(groups[at], shown[at], reach, width)
+            return group_head(width, retries) if at < 0 else group_row(groups[at], shown[at], reach, width, retries)
 
         self.show(len(groups), cursor, draw)
 
