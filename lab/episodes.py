@@ -4,7 +4,8 @@ A line holds: step, group, k (which member), key, seed, messages (the prompt), a
 reply's), drawn (1 where the model drew the token, 0 where it was forced), logp and ref_logp (nats, of each reply token;
 ref_logp null without a reference), segments ([kind, start, end) over ids), text (of the reply, marks shown), parts (they
 sum to reward), notes, reward, advantage, stop, calls. Some hold held_out (true: asked to measure, not to learn from), top
-(of each reply token its likeliest, [id, p] each) and game (a board: recipes/selfplay.py).
+(of each reply token its likeliest, [id, p] each), game (a board: recipes/selfplay.py) and said (the text alone, as a reward
+model read it; then notes may hold gold, what somebody else thinks of it: recipes/rlhf.py).
 """
 
 import json

@@ -36,10 +36,12 @@ RECIPES = {
     ),
     "dpo": ("recipes.dpo", "learn from rankings without a reward model: direct preference optimisation"),
     "rlhf": ("recipes.rlhf", "learn to please a reward model, with a price on divergence, and see when it is gamed"),
+    "harden": ("recipes.harden", "a reward model against a policy that games it, in rounds: what was found is ranked last"),
     "probes": ("recipes.probes", "see what a base model is: recital, few-shot, calibration, and four more probes"),
 }
 COMMANDS = {
     "journey": ("recipes.journey", "the whole road, stage after stage, from text to a model with a taste; goes on anywhere"),
+    "report": ("recipes.commands.report", "the report card: every claim of the talk, what was measured, shown or not"),
     "chat": ("recipes.commands.chat", "talk with a model; a base model completes what you type"),
     "play": ("recipes.commands.play", "tic-tac-toe against a model that learned it"),
     "generate": ("recipes.commands.generate", "continue a prompt once"),

@@ -14,7 +14,7 @@ from typing import Any
 
 LIGHT = ("typing", "dataclasses", "tyro", "collections", "pathlib", "math")  # what may be imported on the way
 MAIN = (
-    "model", "reference", "reward_model", "data", "task", "tokenizer", "size", "iters", "batch_size", "group_size",
+    "model", "reference", "reward", "rankings", "data", "task", "tokenizer", "size", "iters", "batch_size", "group_size",
     "max_seq_length", "learning_rate", "only", "quick", "seed",
 )  # fmt: skip
 OWN = ("name", "resume")  # what every recipe has, and a form shows elsewhere

@@ -48,6 +48,7 @@ from lab.runs import read_json
 from lab.talks import Bad, Tally
 from lab.weights import Model
 from recipes import tuning
+from recipes.estimate import Plan
 from recipes.preferences import Baseline, examined, told
 from recipes.ranking import whole
 from recipes.tuning import Tuning
@@ -121,6 +122,18 @@ def opened(config: Config) -> Model:
 def per_step(config: Config, model: Model) -> int:
     """Rankings a step."""
     return config.batch_size or (16 if tuning.parameters(model) <= tuning.SMALL else 4)
+
+
+def steps(config: Config, model: Model, sets: "Sets") -> int:
+    """Optimiser steps."""
+    return config.iters or max(1, round(PASSES * len(sets.train) / per_step(config, model)))
+
+
+def plan(config: Config) -> Plan:
+    """What `run` would do, for `lab plan`."""
+    from recipes.trial import of_reward_model
+
+    return of_reward_model(config)
 
 
 def peak(config: Config, model: Model, full: bool, optimizer: str) -> float:
@@ -271,7 +284,7 @@ def run(config: Config, record: Run) -> None:
     policy = [reward.encode(model, prompt, text) for prompt, text in
               tuning.once(record, "policy", lambda: replies(config, model, found))["replies"]]  # fmt: skip
     per = per_step(config, model)
-    iters = config.iters or max(1, round(PASSES * len(sets.train) / per))
+    iters = steps(config, model, sets)
     rm = prepared(config, record, model, full)
     schedule = Schedule(
         peak(config, model, full, optimizer), iters, min(config.warmup, max(1, iters // 5)), config.decay

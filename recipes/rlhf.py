@@ -46,6 +46,7 @@ from lab.weights import Model
 from recipes import grpo, reinforce, taste, tuning
 from recipes.commands.generate import open_model
 from recipes.commands.score import newest
+from recipes.estimate import Plan
 from recipes.reinforce import Replies
 from recipes.second_opinion import NOTE, Compared, Hidden, Opinion
 
@@ -124,6 +125,13 @@ def check(config: Config) -> Config:
     return replace(config, reward=str(path.resolve()) if path.exists() else name, save_every=often)
 
 
+def plan(config: Config) -> Plan:
+    """What `run` would do, for `lab plan`."""
+    from recipes.trial import of_rlhf
+
+    return of_rlhf(config)
+
+
 def run(config: Config, record: Run) -> None:
     """Prompts -> groups of replies -> the reward model's scores -> one step of the policy gradient."""
     model = reinforce.opened(config)
@@ -185,6 +193,7 @@ class Practice:
     def judged(self, one: Episode) -> Score:
         """The score of a sampled reply, with gold noted where that is cheap."""
         one.score = taste.ended(one, self.config.missing_end)
+        one.extra["said"] = plain(one.reply).strip()
         if self.opinion and self.opinion.always:
             self.opinion([one])
         return one.score

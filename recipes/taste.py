@@ -68,16 +68,20 @@ def _order(epoch: int, count: int) -> np.ndarray:
 
 
 def opened(rm: RewardModel, model: Model, data: str | None, pessimism: float = 0.0) -> Taste:
-    """The task of a policy: the pocket world's jokes, or the prompts of `data`. UserError where a side is empty."""
-    sides: tuple[list[Problem], list[Problem]] = ([], [])
+    """The task of a policy: the pocket world's jokes, or the prompts of `data`."""
+    return Taste("pocket jokes" if data is None else str(data), rm, *sides(model, data), pessimism)
+
+
+def sides(model: Model, data: str | None) -> tuple[list[Problem], list[Problem]]:
+    """The prompts to train on, and those held out. UserError where a side is empty."""
+    found: tuple[list[Problem], list[Problem]] = ([], [])
     for one in prompts(model, data, EVERY, 0):
-        sides[apart(one)].append(problem_of(one.prompt))
-    train, held = sides
-    if not train or not held:
+        found[apart(one)].append(problem_of(one.prompt))
+    if not all(found):
         raise UserError(
-            f"{data}: {len(train)} prompts to train on, {len(held)} held out (one in ten, by a hash); give more of them"
+            f"{data}: {len(found[0])} prompts to train on, {len(found[1])} held out (one in ten, by a hash); give more of them"
         )
-    return Taste("pocket jokes" if data is None else str(data), rm, train, held, pessimism)
+    return found
 
 
 def apart(one: Asked) -> bool:
