@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from recipes.record import Bound
+
 ENGINE = (
     "lab/chat.py",
     "lab/model.py",
@@ -22,19 +24,21 @@ COMMON = (
 TOOLS = ("lab/calls.py", "lab/tools.py", "lab/index.py")
 KNOWING = ("recipes/sft.py", "recipes/interrogate.py", "recipes/lessons/knowledge.py")
 LOOKING = (*KNOWING, "recipes/search.py", "recipes/lessons/lookup.py")
-Bound = tuple[str, str, float]  # a figure, or one less another ("a - b"); >= or <=; value
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One recipe of the chain. `must` holds for every seed."""
+    """One recipe of the chain, or a command that measures and prints JSON. `must` holds for every seed."""
 
     name: str
-    model: Callable[[int], str]
+    model: Callable[[int], str]  # "" = it takes none
     depends: tuple[str, ...]
     must: tuple[Bound, ...]
-    more: tuple[str, ...] = field(default=())
+    more: tuple[str, ...] = field(default=())  # HOME/ is the seed's weights root, SEED the seed
     recipe: str = ""  # where it is not the name
+    json: bool = False
+    makes: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (file in HOME, the command that makes it) before
+    seeded: bool = True
 
     def run(self, seed: int) -> str:
         """Name of the run folder."""
@@ -42,16 +46,14 @@ class Claim:
 
     def command(self, seed: int) -> list[str]:
         """What is run, without `lab`."""
-        return [
-            self.recipe or self.name,
-            "--model",
-            self.model(seed),
-            "--seed",
-            str(seed),
-            "--name",
-            self.run(seed),
-            *self.more,
-        ]
+        words = [self.recipe or self.name]
+        words += ["--model", model] if (model := self.model(seed)) else []
+        words += ["--seed", str(seed)] * self.seeded + ([] if self.json else ["--name", self.run(seed)])
+        return [*words, *(word.replace("SEED", str(seed)) for word in self.more), *["--json"] * self.json]
+
+    def first(self, seed: int) -> list[tuple[str, list[str]]]:
+        """(file in HOME, command without --out) of what it reads."""
+        return [(out, [word.replace("SEED", str(seed)) for word in words]) for out, words in self.makes]
 
 
 FACTS = "weights/.claims-facts.db"  # what is searched where reinforcement learning learns when to
@@ -61,6 +63,24 @@ RL = (
 )  # fmt: skip
 SOLVING = (*COMMON, *TOOLS, *LOOKING, "recipes/code.py", "recipes/demonstrate.py", "recipes/lessons/letters.py",
            "recipes/lessons/solve.py")  # fmt: skip
+WORLD = ("recipes/pocket/*.py", "weights/pocket-base/*.safetensors")
+BASE = ("lab/model.py", "lab/learn.py", "lab/loss.py", "lab/data.py", "lab/tokenizer.py", "lab/lookback.py",
+        "recipes/pretrain.py", "recipes/recall.py", "recipes/pocket/*.py")  # fmt: skip
+GAMES = ("lab/model.py", "lab/learn.py", "lab/loss.py", "recipes/selfplay.py", "recipes/arena.py", "recipes/tournament.py",
+         "recipes/pocket/games.py")  # fmt: skip
+TASTE = ("lab/rankings.py", "lab/pairwise.py", "lab/reward.py", "lab/sample.py", "recipes/ranking.py",
+         "recipes/commands/rank.py", "recipes/reward_model.py", "recipes/preferences.py", "recipes/pocket/jokes.py",
+         "recipes/pocket/gold.py")  # fmt: skip
+PLEASING = (
+    *TASTE,
+    "lab/kl.py",
+    "lab/advantage.py",
+    "lab/rollout.py",
+    "recipes/reinforce.py",
+    "recipes/grpo.py",
+    "recipes/rlhf.py",
+)
+RANKED = (("jokes.jsonl", ("rank", "--model", "sft-seed-SEED", "--by", "gold", "--seed", "SEED")),)
 
 
 CLAIMS = (
@@ -108,5 +128,57 @@ CLAIMS = (
         "when-to-search", lambda seed: f"search-always-seed-{seed}", (*COMMON, *TOOLS, *LOOKING, *RL),
         (("held_called known", "<=", 0.20), ("held_called never", ">=", 0.90), ("held_pass - before_pass", ">=", -0.02)),
         ("--task", "facts", "--search", FACTS, "--call-price", "0.1", "--max-tokens", "96"), "grpo",
+    ),
+    Claim(
+        "pretrain", lambda seed: "", BASE,
+        (("recall_100", ">=", 0.90), ("recall_0", "<=", 0.20), ("heavier_9:1", ">=", 0.80), ("lighter_9:1", "<=", 0.20),
+         ("ln_v - first_loss", ">=", -0.10), ("ln_v - first_loss", "<=", 0.50)),
+    ),
+    Claim(
+        "probes", lambda seed: "pocket-base",
+        (*WORLD, "recipes/probes.py", "recipes/probing/*.py", "lab/batch.py", "lab/sample.py"),
+        (("few-shot.shots_8_right_share - few-shot.shots_0_right_share", ">=", 0.30),
+         ("assistant.turns_1_kinds_talk_share - assistant.bare_kinds_talk_share", ">=", 0.30),
+         ("regurgitation.told_100_recited_share", ">=", 0.90), ("regurgitation.told_1_recited_share", "<=", 0.10)),
+    ),
+    Claim(
+        "context", lambda seed: f"search-seed-{seed}", (*COMMON, *TOOLS, *LOOKING, "recipes/commands/context.py"),
+        (("rows.0.context - rows.0.weights", ">=", 0.50), ("rows.3.context - rows.3.weights", ">=", 0.50)), json=True,
+    ),
+    Claim(
+        "probe-knowledge", lambda seed: "pocket-base",
+        (*WORLD, "recipes/commands/probe_knowledge.py", "recipes/probing/neurons.py"),
+        (("neuron.auroc - spelling.auroc", ">=", 0.05), ("neuron.low - shuffled.neuron.auroc", ">=", 0.0)), json=True,
+    ),
+    Claim(
+        "selfplay", lambda seed: "", GAMES,
+        (("teacher_score_before", "<=", 0.0), ("teacher_score_after", ">=", 0.30), ("blind_spot_before", "<=", 0.01),
+         ("blind_spot_after", ">=", 0.50)),
+    ),
+    Claim(
+        "reward-model", lambda seed: f"sft-seed-{seed}", (*COMMON, *KNOWING, *TASTE),
+        (("held_accuracy - length_accuracy", ">=", 0.05),), ("--rankings", "HOME/jokes.jsonl"), makes=RANKED,
+    ),
+    Claim(
+        "rlhf", lambda seed: f"sft-seed-{seed}", (*COMMON, *KNOWING, *PLEASING), (("gold_gain", ">=", 0.80),),
+        ("--reward", "reward-model-seed-SEED"),
+    ),
+    Claim(
+        "rlhf-free", lambda seed: f"sft-seed-{seed}", (*COMMON, *KNOWING, *PLEASING),
+        (("held_reward - before_reward", ">=", 0.0), ("gold_gain", "<=", -1.0)),
+        ("--reward", "reward-model-seed-SEED", "--kl", "0"), "rlhf",
+    ),
+    Claim(
+        "harden", lambda seed: f"sft-seed-{seed}", (*COMMON, *KNOWING, *PLEASING, "recipes/harden.py"),
+        (("last.found", ">=", 1.0),), ("--rankings", "HOME/jokes.jsonl", "--reward", "reward-model-seed-SEED"),
+    ),
+    Claim(
+        "grpo-long", lambda seed: f"demonstrate-seed-{seed}", (*SOLVING, *RL), (("held_pass - before_pass", ">=", 0.10),),
+        ("--iters", "240"), "grpo",
+    ),
+    Claim(
+        "gap", lambda seed: f"sft-seed-{seed}", (*COMMON, *KNOWING, *TASTE, "recipes/commands/gap.py", "recipes/bestof.py"),
+        (("models.0.tells.mean", ">=", 0.60), ("models.0.best_of.16.gold.mean", ">=", 0.30)),
+        ("--reward", "reward-model-seed-SEED"), json=True,
     ),
 )  # fmt: skip
