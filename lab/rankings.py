@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lab import parts, read
-from lab.errors import UserError
+from lab.errors import UserError, expand
 from lab.parts import Message
 from lab.runs import root
 from lab.talks import Bad, Tally
@@ -221,6 +221,15 @@ def _dialogue(text: str) -> list[Message]:
 def path_of() -> Path:
     """rankings.jsonl in the weights root, where a person's rankings go by default."""
     return root() / "rankings.jsonl"
+
+
+def located(data: str | None) -> str:
+    """What a flag names in full, so that a run that goes on finds it from any folder; None = rankings.jsonl of the weights
+    root. UserError where that is not there."""
+    if data is None and not path_of().is_file():
+        raise UserError(f"no rankings yet ({path_of()}); make some with `lab rank`, or give --rankings FILE")
+    path = expand(data) if data is not None else path_of()
+    return str(path.resolve()) if path.exists() else str(data)
 
 
 def new_id() -> str:
