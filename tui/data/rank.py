@@ -239,7 +239,8 @@ class Session:
         if not some:
             return None
         one = r.choice(some)
-        return Hand(one.prompt, r.sample(one.options, len(one.options)), one.split, one.id)
+        options = r.sample(one.options, len(one.options))
+        return Hand(one.prompt, options if options != one.options else options[::-1], one.split, one.id)
 
     def save(self) -> Ranking:
         """Keep the ranking of this prompt, and go on to the next. ValueError where it is not whole, UserError where the file

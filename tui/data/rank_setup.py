@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import UserError, expand
+from lab.hub import is_id
 from lab.letters import MOST
 from lab.rankings import path_of
 from lab.runs import read_json, root, write_atomic
@@ -54,7 +55,7 @@ def check(given: dict[str, str]) -> Setup:
     if not values["model"]:
         raise UserError(f"{WORDS['model']}: name one, such as pocket-sft")
     found = Setup(**values)
-    if found.data and not expand(found.data).exists() and "/" not in found.data:
+    if found.data and not expand(found.data).exists() and not is_id(found.data):
         raise UserError(f"{WORDS['data']}: no file or folder {found.data}")
     if not found.file.parent.is_dir():
         raise UserError(f"{WORDS['out']}: no folder {found.file.parent}; make it first")
