@@ -1,20 +1,19 @@
 """The curves behind the report card, as pictures: each of the newest run of its kind that has ended. SVG, and PNG where
 resvg-py is installed (`uv run --with resvg-py lab report --out docs`)."""
 
-import importlib
+import importlib.util
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from html import escape
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.runs import Info, read_json, read_lines, runs, write_atomic
+from lab import graph
+from lab.graph import Series
+from lab.runs import Info, read_json, read_lines, runs
 
 FRONTIER = re.compile(r"known kept ([\d.]+), unknown invented ([\d.]+) \(doubt")
-COLOURS = ("#2f6fde", "#d1495b", "#2a9d5c", "#c98a1b")
-WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM = 640, 340, 62, 16, 40, 52
 Points = list[tuple[float, float]]
 
 
@@ -25,10 +24,9 @@ class Chart:
     name: str
     title: str
     across: str  # what the x axis is
+    up: str  # what the y axis is
     lines: dict[str, Points]
     source: str  # which run, and how it was made
-    log: bool = False  # x by powers of ten
-    marks: bool = field(default=False)  # a dot at each point
 
 
 @dataclass(frozen=True)
@@ -42,17 +40,12 @@ class Picture:
 
 def draw(folder: Path) -> list[Picture]:
     """All that there is data for."""
+    suffix = ".png" if importlib.util.find_spec("resvg_py") else ".svg"
     found = []
     for chart in charts():
-        svg = picture(chart)
-        path = folder / f"card-{chart.name}.svg"
-        try:
-            resvg: Any = importlib.import_module("resvg_py")
-        except ImportError:
-            write_atomic(path, svg)
-        else:
-            path = path.with_suffix(".png")
-            path.write_bytes(bytes(resvg.svg_to_bytes(svg_string=svg, zoom=2, font_dirs=["/usr/share/fonts"])))
+        path = folder / f"card-{chart.name}{suffix}"
+        series = [Series(name, points, "o", i) for i, (name, points) in enumerate(chart.lines.items())]
+        graph.save(path, graph.svg(series, chart.title, chart.across, chart.up))
         found.append(Picture(chart.title, path, chart.source))
     return found
 
@@ -85,13 +78,13 @@ def line(rows: Iterable[dict[str, Any]], key: str) -> Points:
     return [(float(r["step"]), float(r[key])) for r in rows if isinstance(r.get(key), int | float) and "event" not in r]
 
 
-def by_step(info: Info | None, name: str, title: str, keys: dict[str, str]) -> Chart | None:
+def by_step(info: Info | None, name: str, title: str, up: str, keys: dict[str, str]) -> Chart | None:
     """Figures of a run over its steps."""
     if info is None:
         return None
     rows = rows_of(info)
     lines = {label: points for label, key in keys.items() if len(points := line(rows, key)) > 1}
-    return Chart(name, title, "step", lines, told(info), marks=True) if lines else None
+    return Chart(name, title, "step", up, lines, told(info)) if lines else None
 
 
 def told(info: Info) -> str:
@@ -105,12 +98,13 @@ def recall() -> Chart | None:
     report = next((r for r in rows_of(info) if r.get("event") == "report"), {}) if info else {}
     lines = {}
     for label, key in (("right when asked", "recall"), ("right as a statement", "stated"), ("invented", "invented")):
-        lines[label] = [(float(n), float(report[f"{key}_{n}"])) for n in (1, 3, 10, 30, 100) if f"{key}_{n}" in report]
+        lines[label] = [
+            (math.log10(n), float(report[f"{key}_{n}"])) for n in (1, 3, 10, 30, 100) if f"{key}_{n}" in report
+        ]
     if info is None or not lines["right when asked"]:
         return None
-    return Chart(
-        "recall", "Facts right by how often they were told", "times told", lines, told(info), log=True, marks=True
-    )
+    title = "Facts right by how often they were told"
+    return Chart("recall", title, "times told, log10", "share of facts", lines, told(info))
 
 
 def risk() -> Chart | None:
@@ -122,17 +116,17 @@ def risk() -> Chart | None:
     points = [(float(kept), float(invented)) for kept, invented in FRONTIER.findall(log)]
     if info is None or len(points) < 2:
         return None
-    return Chart("risk", "What is invented, by how much of the known is still answered", "known facts answered right",
-                 {"never-told names invented": points}, told(info), marks=True)  # fmt: skip
+    return Chart("risk", "What is invented, by how much is answered", "known facts answered right", "never-told names invented",
+                 {"below a doubt": points}, told(info))  # fmt: skip
 
 
 def thinking() -> Chart | None:
     keys = {"right": "held_pass", "replies that think": "held_thinks"}
-    return by_step(_grpo(), "thinking", "GRPO on word problems: held out", keys)
+    return by_step(_grpo(), "thinking", "GRPO on word problems: held out", "share", keys)
 
 
 def lengthening() -> Chart | None:
-    return by_step(_grpo(), "length", "GRPO: tokens of a held-out reply", {"tokens": "held_length"})
+    return by_step(_grpo(), "length", "GRPO: a held-out reply grows", "tokens", {"length": "held_length"})
 
 
 def _grpo() -> Info | None:
@@ -140,7 +134,7 @@ def _grpo() -> Info | None:
 
 
 def gamed() -> Chart | None:
-    return by_step(newest("rlhf"), "gold", "RLHF: what is optimised, and what is meant",
+    return by_step(newest("rlhf"), "gold", "RLHF: what is optimised, and what is meant", "score",
                    {"proxy (reward model)": "held_reward", "gold (hidden judge)": "held_gold"})  # fmt: skip
 
 
@@ -156,69 +150,11 @@ def run_on() -> Chart | None:
         lines[label] = [(x, (y - points[0][1]) / most) for x, y in points]
     if not all(len(points) > 1 for points in lines.values()):
         return None
-    return Chart(
-        "run-on",
-        "RL on what can be verified runs on, RLHF does not",
-        "step",
-        lines,
-        f"{told(sure)}, {told(pleased)}",
-        marks=True,
-    )
+    title = "RL on what can be verified runs on, RLHF does not"
+    return Chart("run-on", title, "step", "change, as a part of the greatest", lines, f"{told(sure)}, {told(pleased)}")
 
 
 def selfplay() -> Chart | None:
-    return by_step(newest("selfplay"), "selfplay", "Tic-tac-toe: imitation, then self-play",
+    return by_step(newest("selfplay"), "selfplay", "Tic-tac-toe: imitation, then self-play", "wins less losses, a game",
                    {"score against the teacher": "teacher_score", "against the perfect player": "perfect_score",
                     "the move nobody showed": "blind_spot"})  # fmt: skip
-
-
-# -- drawing ---------------------------------------------------------------------------------------------------------
-
-
-def picture(chart: Chart) -> str:
-    """A chart as SVG."""
-    at = math.log10 if chart.log else float
-    xs = [at(x) for points in chart.lines.values() for x, _ in points]
-    ys = [y for points in chart.lines.values() for _, y in points]
-    x0, x1 = min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1
-    y_ticks = ticks(min(0.0, *ys), max(ys))
-    y0, y1 = min(y_ticks[0], *ys), max(y_ticks[-1], *ys)
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = (at(x) - x0) / (x1 - x0) * (WIDE - LEFT - RIGHT)
-        up = (y - y0) / ((y1 - y0) or 1) * (HIGH - TOP - BOTTOM)
-        return round(LEFT + across, 1), round(HIGH - BOTTOM - up, 1)
-
-    text = 'font-family="DejaVu Sans, Helvetica, sans-serif" font-size="12" fill="#333"'
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDE}" height="{HIGH}" viewBox="0 0 {WIDE} {HIGH}">',
-           f'<rect width="{WIDE}" height="{HIGH}" fill="#fff"/>',
-           f'<text x="{LEFT}" y="20" {text} font-weight="bold">{escape(chart.title)}</text>']  # fmt: skip
-    for y in y_ticks:
-        _, py = place(10**x0 if chart.log else x0, y)
-        out.append(f'<path d="M{LEFT} {py}H{WIDE - RIGHT}" stroke="#ddd"/>')
-        out.append(f'<text x="{LEFT - 8}" y="{py + 4}" text-anchor="end" {text}>{y:g}</text>')
-    marks = sorted({x for points in chart.lines.values() for x, _ in points}) if chart.log else ticks(x0, x1)
-    for x in marks:
-        px, _ = place(x, y0)
-        out.append(f'<text x="{px}" y="{HIGH - BOTTOM + 18}" text-anchor="middle" {text}>{x:g}</text>')
-    middle = (LEFT + WIDE - RIGHT) / 2
-    out.append(f'<text x="{middle}" y="{HIGH - BOTTOM + 36}" text-anchor="middle" {text}>{escape(chart.across)}</text>')
-    for i, (label, points) in enumerate(chart.lines.items()):
-        colour, placed = COLOURS[i % len(COLOURS)], [place(x, y) for x, y in points]
-        path = " ".join(f"{px},{py}" for px, py in placed)
-        out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        if chart.marks and len(placed) <= 60:
-            out += [f'<circle cx="{px}" cy="{py}" r="3" fill="{colour}"/>' for px, py in placed]
-        here = LEFT + i * (WIDE - LEFT - RIGHT) / max(3, len(chart.lines))
-        out.append(f'<rect x="{here}" y="28" width="10" height="4" fill="{colour}"/>')
-        out.append(f'<text x="{here + 14}" y="34" {text}>{escape(label)}</text>')
-    return "\n".join([*out, "</svg>"]) + "\n"
-
-
-def ticks(low: float, high: float, most: int = 6) -> Sequence[float]:
-    """Round numbers within [low, high], at most `most` of them."""
-    span = (high - low) or 1.0
-    step = 10.0 ** math.floor(math.log10(span / most))
-    step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= most)
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)] or [low, high]

@@ -35,6 +35,7 @@ class Stage:
     reads: tuple[tuple[str, str], ...] = ()  # (flag, stage): what else it reads
     flags: tuple[str, ...] = ()
     out: str = ""  # a file or folder in its folder; '' = it leaves a run
+    to: str = "--out"  # the flag that names it
     grows: bool = False  # `out` is added to, so a command that was cut goes on with it
     ships: str = ""  # the shipped model that can stand in for its own
     asked: bool = False  # only walked where `--also` names it
@@ -59,6 +60,8 @@ STAGES = (
           ships="pocket-reward"),
     Stage("rlhf", "rlhf", "it writes what the model of taste likes", 6, 0, "grpo", (("--reward", "reward-model"),),
           ships="pocket-rlhf"),
+    Stage("study", "study", "how far its taste can be trusted", 3, 0, "grpo",
+          (("--reward", "reward-model"), ("--runs", "rlhf")), out="study.svg", to="--picture"),
     Stage("selfplay", "selfplay", "a player passes its teacher", 3.5, 850),
 )  # fmt: skip
 TEXT = (  # the laptop's: what it reads lies in one folder
@@ -149,7 +152,7 @@ class Road:
         if stage not in TEXT and "--seed" not in args:
             args += ["--seed", str(self.seed)]
         if stage.out:
-            return [*args, "--out", str(self.output(stage))]
+            return [*args, stage.to, str(self.output(stage))]
         if resume:  # what it began with stands in its run.json
             return [stage.command, "--name", f"{self.name}-{stage.name}", "--resume"]
         return [*args, "--name", f"{self.name}-{stage.name}"]

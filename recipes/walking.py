@@ -168,7 +168,8 @@ class Watch:
         self._process: subprocess.Popen[bytes] | None = None
         self._handlers: dict[int, Any] = {}
         screen: Any = Outlived(sys.stdout)
-        self._console, self._live = Console(file=screen, highlight=False), None
+        self._console = Console(file=screen, highlight=False)
+        self._live: Live | None = None
         self._plain = functools.partial(print, file=screen, flush=True)
 
     def __enter__(self) -> "Watch":

@@ -27,7 +27,7 @@ def test_every_stage_is_a_command_that_its_recipe_understands(preset: str) -> No
         args = Road("mine", preset, also=ALL).arguments(stage)
         kind = flags.config(module)
         cli.parse(stage.command, type("module", (), {"Config": kind, "__doc__": ""}), args[1:])
-        assert not stage.out or args[-2] == "--out"
+        assert not stage.out or args[-2] == stage.to
 
 
 @pytest.mark.parametrize("preset", PRESETS)
