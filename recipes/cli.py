@@ -42,6 +42,7 @@ RECIPES = {
 COMMANDS = {
     "journey": ("recipes.journey", "the whole road, stage after stage, from text to a model with a taste; goes on anywhere"),
     "report": ("recipes.commands.report", "the report card: every claim of the talk, what was measured, shown or not"),
+    "explain": ("recipes.commands.explain", "the talk's chapters: the idea, the code to read, what to run and look at"),
     "chat": ("recipes.commands.chat", "talk with a model; a base model completes what you type"),
     "play": ("recipes.commands.play", "tic-tac-toe against a model that learned it"),
     "generate": ("recipes.commands.generate", "continue a prompt once"),

@@ -64,6 +64,8 @@ def measure(claim: Claim, seed: int, fresh: bool) -> dict[str, float]:
     if inspect(folder).state != "done":
         resume = ["--resume"] if (folder / "checkpoints").exists() else []
         call([*claim.command(seed), *resume], home, show=True)
+        if (state := inspect(folder).state) != "done":
+            raise SystemExit(f"{folder}: {state}; the same command goes on with it")
     return record.numbers(read_lines(folder / "metrics.jsonl"))
 
 
