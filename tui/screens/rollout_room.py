@@ -27,6 +27,7 @@ from tui.screens.base import LabScreen
 from tui.widgets.board import Board
 from tui.widgets.facts import put
 from tui.widgets.filter import Filter
+from tui.widgets.gap_pane import GapPane
 from tui.widgets.rollout_cards import Cards
 from tui.widgets.rollout_panes import Asked, Groups, RunsWith, StepFacts, TokenWords
 from tui.widgets.row_list import RowList
@@ -88,6 +89,7 @@ class RolloutRoom(LabScreen):
                     yield Cards(id="mine")
                     yield Cards(id="theirs")
                     yield Board(id="board")
+                yield GapPane(id="gap")
                 yield TokenWords(id="token")
         with Vertical(id="no-episodes"):
             yield Static(empty(), classes="empty")

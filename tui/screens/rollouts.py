@@ -10,7 +10,7 @@ from tui.data.details import details
 from tui.data.rollout_chat import handed, model_at
 from tui.data.rollout_rows import HEATS
 from tui.data.rollouts import ORDERS
-from tui.screens.rollout_compare import CompareRoom
+from tui.screens.rollout_gap import GapRoom
 from tui.widgets.board import Board
 from tui.widgets.filter import Filter
 from tui.widgets.rollout_cards import Cards
@@ -20,7 +20,7 @@ from tui.widgets.row_list import RowList
 NEEDS_ROW = ("choose", "prompt", "order", "turn", "heat", "compare", "to_chat", "alternatives")
 
 
-class RolloutsScreen(CompareRoom):
+class RolloutsScreen(GapRoom):
     """What keys do."""
 
     AUTO_FOCUS = "#mine"
@@ -35,7 +35,8 @@ and the next, `j` `k` the replies, `←` `→` the tokens of one. `s` sorts (`S`
 filters by a regular expression, `t` colours tokens, `v` puts another step or run beside it (`<` `>` go through them).
 
 `e` takes the prompt to Chat, `a` the reply up to the token under the cursor, to see what else its model held probable
-there. `y` copies the reply as JSON. `(` `)` walk through a game. `r` shows the lists where there is no room for them.
+there. `y` copies the reply as JSON. `(` `)` walk through a game. `r` shows the lists where there is no room for them. `g`,
+where somebody judged beside a reward model, shows where the two part.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "choose(1)", "Next reply", id="rollouts.next", key_display="j"),
@@ -46,6 +47,7 @@ there. `y` copies the reply as JSON. `(` `)` walk through a game. `r` shows the 
         Binding("right_curly_bracket", "step(1)", "Step on", id="rollouts.step_next", key_display="}"),
         Binding("s", "order", "Sort", id="rollouts.order", tooltip="by reward, advantage, length, surprise"),
         Binding("t", "heat", "Heat", id="rollouts.heat", tooltip="log-probability, minus the reference, advantage"),
+        Binding("g", "gap", "Gap", id="rollouts.gap", tooltip="reward model against the judge that it stands for"),
         Binding("v", "compare", "Compare", id="rollouts.compare", tooltip="the prompt at another step or in another run"),
         Binding("slash", "filter", "Filter", id="rollouts.filter", key_display="/", tooltip="by a regular expression"),
         Binding("L", "follow", "Follow", id="rollouts.follow", tooltip="the newest step of a run that goes on"),
@@ -75,6 +77,8 @@ there. `y` copies the reply as JSON. `(` `)` walk through a game. `r` shows the 
             return True if self.groups and self.step is not None else None
         if action in ("step", "edge", "follow", "filter", "curves", "lists"):
             return True if self.shelf is not None else None
+        if action == "gap":
+            return self.judged
         if action == "elsewhere":
             return True if self.comparing and self.places else None
         if action == "move":
@@ -128,17 +132,12 @@ there. `y` copies the reply as JSON. `(` `)` walk through a game. `r` shows the 
         steps = self.shelf.steps if self.shelf else []
         if steps:
             at = steps.index(self.wanted) if self.wanted in steps else len(steps) - 1
-            self._to(steps[max(0, min(len(steps) - 1, at + by))])
+            self.go_to(steps[max(0, min(len(steps) - 1, at + by))])
 
     def action_edge(self, place: int) -> None:
         """The first step, or the newest."""
         if self.shelf and self.shelf.steps:
-            self._to(self.shelf.steps[place])
-
-    def _to(self, step: int) -> None:
-        if step != self.wanted:
-            self.follows = False
-            self.read(step)
+            self.go_to(self.shelf.steps[place])
 
     def action_follow(self) -> None:
         """Go on to each new step as it comes, or stay where it is."""
