@@ -185,7 +185,11 @@ def thought(board: Board) -> list[Pieces]:
     return [first, [("on no free square ", "muted"), (chance(taken), "warn" if taken >= 0.005 else "")]]
 
 
-WORTH = {1: "wins", 0: "holds a draw", -1: "loses against perfect play"}
+WORTH = {  # of one square, of several
+    1: ("wins", "win"),
+    0: ("holds a draw", "hold a draw"),
+    -1: ("loses against perfect play", "lose against perfect play"),
+}
 
 
 def slipped(board: Board) -> str:
@@ -206,10 +210,10 @@ def hints(board: Board) -> list[Pieces]:
         lines.append([("its move ", "muted"), (slip, "bad") if slip else ("kept what it had", "good")])
     if board.perfect:
         worth = max(value for value in board.worth if value is not None)
-        best = ", ".join(map(str, board.perfect))
-        count = sum(value is not None for value in board.worth)
-        which = "any square" if len(board.perfect) == count else best
-        lines.append([("perfect play ", "muted"), (which, "accent"), (f" {WORTH[worth]}", "")])
+        everywhere = len(board.perfect) == sum(value is not None for value in board.worth) > 1
+        which = "any square" if everywhere else ", ".join(map(str, board.perfect))
+        many = len(board.perfect) > 1 and not everywhere
+        lines.append([("perfect play ", "muted"), (which, "accent"), (f" {WORTH[worth][many]}", "")])
     return lines
 
 
