@@ -109,6 +109,9 @@ def test_every_action_is_in_the_palette_and_in_the_help(home: Path) -> None:
                 await pilot.press("escape", "up", "left")
                 await pilot.pause(0.2)
             said.update(entry.text.partition(": ")[2] for entry in entries(app, app.screen))
+        app.open_play()
+        await pilot.pause(0.2)
+        said.update(entry.text.partition(": ")[2] for entry in entries(app, app.screen))
 
     drive(go)
     dialogs = ("jump.", "start.", "models.", "dialog.", "vocabulary.")  # keys of a dialog that is open

@@ -12,13 +12,17 @@ from typing import Any
 import pytest
 
 from lab import episodes
+from lab.parts import Message, Part
+from lab.rollout import episode_row
 from lab.runs import inspect
 from lab.tokenizer import Tokenizer
+from recipes.tasks import load_task
 from tests.tui import rollouts_real
+from tests.tui.conftest import make_run
 from tui.data import rollouts
 from tui.data.rollout_chat import handed, model_at
 from tui.data.rollout_rows import HEATS, Game, Told, brief, game_of, told, warmth
-from tui.data.rollout_words import details, ends, figure, group_row, length, title, token_lines
+from tui.data.rollout_words import details, ends, figure, group_head, group_row, length, title, token_lines
 from tui.data.rollouts import ORDERS, Place, Shelf
 
 
@@ -114,6 +118,35 @@ def test_figures_of_groups_and_of_the_step(home: Path, tokenizer: Tokenizer) -> 
     for width in (20, 34, 44, 80, 150):
         for group in (fruit, capital, sums):
             assert length(group_row(group, -1, (0, 1), width)) <= max(width, 30)
+
+
+def test_attempts_taken_back_are_a_column_where_some_are(home: Path, tokenizer: Tokenizer) -> None:
+    task = load_task("countdown")
+    thoughts = (
+        "2 * 3 + 4 = 10. No. 3 * 4 + 2 = 14. Yes.",
+        "2 + 3 + 4 = 9. No. 2 * 3 + 4 = 10. No.",
+        "3 * 4 + 2 = 14. Yes.",
+    )
+    rows = []
+    for k, thought in enumerate(thoughts):
+        said = Message(
+            role="assistant", content=[Part(type="think", text=thought), Part(type="text", text="3 * 4 + 2.")]
+        )
+        problem = task.problem(0)
+        one = rollouts_real.said(tokenizer, problem, said, task.judge([problem], [said])[0], k)
+        rows.append(episode_row(one, tokenizer, 1, 0, k))
+    folder = make_run("grpo-9", steps=1, recipe="grpo")
+    rollouts_real.write(folder, 1, rows)
+    (group,) = rollouts.load(folder, 1).groups
+    assert group.retries == 1
+    for width in (44, 80, 150):
+        head, row = ("".join(words for words, _ in line) for line in (
+            group_head(width, True), group_row(group, -1, (0, 1), width, True)
+        ))  # fmt: skip
+        assert head.endswith(" right call retry")
+        assert row.endswith("  1.0")
+        assert len(row) == len(head) == width
+    assert "retry" not in group_head(80)[0][0]
 
 
 def test_rows_of_any_other_program_are_read(home: Path, tokenizer: Tokenizer) -> None:

@@ -74,8 +74,10 @@ class Board:
 
 def board_of(event: Event) -> Board:
     """The board that an event tells."""
-    told = {name: event[name] for name in Board.__dataclass_fields__}
-    return Board(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+    told: dict[str, Any] = {name: event[name] for name in Board.__dataclass_fields__}
+    for name, value in told.items():
+        told[name] = tuple(value) if isinstance(value, list) else value
+    return Board(**told)
 
 
 @dataclass
