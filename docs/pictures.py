@@ -3,7 +3,7 @@
     uv run --with resvg-py python docs/pictures.py [NAME ...]
 
 Used for docs/*.png: a root with pocket-base, two runs with other settings, SmolLM2-135M-Instruct (lab import), a probes run,
-a training that was running, and a run of lab grpo.
+a training that was running, a run of lab grpo; for rank a reward model, for gap a run of lab rlhf.
 """
 
 import asyncio
@@ -42,6 +42,8 @@ PICTURES: dict[str, tuple[tuple[int, int], list[str]]] = {
             "ctrl+t", "escape", "up", "1.0",
         ],
     ),
+    "rank": (WIDE, ["6", "1.0", "enter", "12.0", *"cadbe", "enter", "2.0", *"bdaec", "enter", "3.0", "e", "equals_sign", "c", "1.0"]),
+    "gap": (WIDE, ["3", "3.0", "g", "3.0"]),
     "rollouts": (WIDE, ["3", "3.0", "home", "1.0", *["right_curly_bracket"] * 3, "1.0", "t", "2.0"]),
     "split": (
         WIDE,
