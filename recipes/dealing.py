@@ -21,6 +21,7 @@ import contextlib
 import io
 import queue
 import sys
+import time
 import traceback
 from collections import deque
 from dataclasses import dataclass, fields
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from lab.reward import RewardModel
     from recipes.ranking import Asked, Source
 
+PROGRESS = 0.2  # seconds between two events of a download
 AT_ONCE = 3  # prompts whose replies are drawn together, once the first is on the table
 
 
@@ -61,6 +63,7 @@ class Dealer:
         self.wanted, self.first, self.ended = 0, True, False
         self.rm: RewardModel | None = None
         self.scores: deque[Event] = deque()
+        self._told = ("", 0.0)  # the progress told last, and when
 
     def serve(self) -> None:
         """For ever; the pipe ends the process."""
@@ -113,6 +116,10 @@ class Dealer:
         )
 
     def _progress(self, what: str, done: int, total: int, unit: str) -> None:
+        now = time.monotonic()
+        if what == self._told[0] and now - self._told[1] < PROGRESS:
+            return
+        self._told = (what, now)
         self.pipe.tell("progress", what=what, done=int(done), total=int(total), unit=unit)
 
     def _open(self, deal: Deal) -> None:

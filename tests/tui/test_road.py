@@ -58,6 +58,9 @@ def test_later_chapters_open_by_themselves(home: Path) -> None:
     found = cards(runs(), ALL.__contains__)
     assert states(found)["honesty"] == states(found)["reasoning"] == "ready"
     assert states(found)["rlhf"] == "waiting"  # an assistant is no reward model
+    assert one(found, "reward-model").why == "needs rankings: press 6 and make some"
+    (home / "rankings.jsonl").write_text("{}\n")
+    assert states(cards(runs(), ALL.__contains__))["reward-model"] == "ready"
     parent = road.best_parent(one(found, "search"), runs())
     assert parent is not None
     assert parent.name == "talks"

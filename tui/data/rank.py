@@ -62,6 +62,7 @@ class Session:
         self.scores: dict[str, list[float]] = {}  # of rankings, by id
         self._asked, self._numbers = 0, 0
         self._since, self._spent = time.monotonic(), 0.0
+        self._counted: tuple[object, Counts] = (None, Counts(0, 0, 0, 0, 0, None, (0, 0), (0, 0)))
 
     # -- begin and end -----------------------------------------------------------------------------------------------
 
@@ -97,7 +98,8 @@ class Session:
 
     def release(self) -> None:
         """While nobody looks, others may write, and no time passes."""
-        self._spent += time.monotonic() - self._since
+        now = time.monotonic()
+        self._spent, self._since = self._spent + now - self._since, now
         if self.writer is not None:
             self.writer.close()
             self.writer = None
@@ -306,6 +308,19 @@ class Session:
 
     def counts(self) -> Counts:
         """Where it stands."""
+        state = (
+            len(self.mine),
+            self.mine[-1].id if self.mine else "",
+            len(self.scores),
+            self.judge_born,
+            self.of,
+            self.missed,
+        )
+        if state != self._counted[0]:
+            self._counted = (state, self._count())
+        return self._counted[1]
+
+    def _count(self) -> Counts:
         firsts = [one for one in self.mine if not one.repeat]
         ranked = [one for one in firsts if one.order]
         took = sorted(one.seconds for one in self.mine if one.seconds is not None and one.order)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from lab.rankings import path_of
 from lab.runs import Info
 from tui.data.watch import LIVE
 
@@ -103,6 +104,7 @@ STAGES = (
     ),
 )  # fmt: skip
 BY_KEY = {stage.key: stage for stage in STAGES}
+RANK = "needs rankings: press 6 and make some"
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,21 @@ def there(name: str) -> bool:
     return (RECIPES / f"{name}.py").is_file()
 
 
-def cards(runs: Sequence[Info], has: Callable[[str], bool] = there) -> list[Card]:
-    """All stages in order, by the runs (newest first) and the recipes that there are."""
-    return [_card(number, stage, runs, has) for number, stage in enumerate(STAGES, 1)]
+def ranked() -> bool:
+    """Whether anybody has ranked replies."""
+    return path_of().is_file()
 
 
-def _card(number: int, stage: Stage, runs: Sequence[Info], has: Callable[[str], bool]) -> Card:
+def cards(
+    runs: Sequence[Info], has: Callable[[str], bool] = there, rankings: Callable[[], bool] = ranked
+) -> list[Card]:
+    """All stages in order, by the runs (newest first), the recipes that there are, and whether there are rankings."""
+    return [_card(number, stage, runs, has, rankings) for number, stage in enumerate(STAGES, 1)]
+
+
+def _card(
+    number: int, stage: Stage, runs: Sequence[Info], has: Callable[[str], bool], rankings: Callable[[], bool]
+) -> Card:
     if stage.key in ("data", "tokenizer"):
         used = next((i for i in of_stage("pretrain", runs) if i.state not in ("failed", "queued", "starting")), None)
         return Card(number, stage, "done" if used else "ready", run=used)
@@ -152,6 +163,8 @@ def _card(number: int, stage: Stage, runs: Sequence[Info], has: Callable[[str], 
         can = any(has(name) for name in need.recipes)
         how = f"press r on {need.title}" if can else "which this version cannot make"
         return Card(number, stage, "waiting", f"needs {need.makes}: {how}", recipe=recipe)
+    if stage.key == "reward-model" and not rankings():
+        return Card(number, stage, "waiting", RANK, recipe=recipe)
     return Card(number, stage, "ready", recipe=recipe)
 
 

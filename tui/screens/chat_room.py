@@ -1,18 +1,17 @@
 """The chat's view: columns, the line about a token, the input; what comes from the model process is drawn here."""
 
 import time
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.message import Message
 
 from tui.data.chat_files import Shelf
 from tui.data.client import Event
 from tui.data.talk import Talk
+from tui.messages import Heard
 from tui.screens.base import LabScreen
 from tui.widgets.chat_log import Column, Said, aligned
 from tui.widgets.composer import Composer
@@ -24,13 +23,6 @@ QUICK, SLOW = 0.08, 0.25  # seconds between two drawings of a reply that comes
 # Between two drawings at least so many times what one costs: textual takes 4 ms for a row and 12 to scroll. A coloured reply
 # of 1,500 tokens takes 270 drawings and 2.1 s of CPU; at 16 times it took 355 and 2.4 s, and typing was no quicker.
 SHARE = 24
-
-
-@dataclass
-class Heard(Message, bubble=False):
-    """An event of the model process."""
-
-    event: Event
 
 
 class ChatRoom(LabScreen):

@@ -19,8 +19,8 @@ from tui.data.client import Event
 from tui.data.rank import REWARD, Session
 from tui.data.rank_setup import Setup
 from tui.data.rollout_words import styled
+from tui.messages import Heard
 from tui.screens.base import LabScreen
-from tui.screens.chat_room import Heard
 from tui.widgets.facts import content, put
 from tui.widgets.rank_cards import LAYOUTS, Replies, Reply
 
@@ -81,7 +81,7 @@ you have ranked; `r` hides and shows its order.
         with Vertical(id="rank-start"):
             yield Static(id="rank-words")
         with Vertical(id="rank-table"):
-            with VerticalScroll(id="rank-prompt", classes="pane", can_focus=False):
+            with VerticalScroll(id="rank-prompt", classes="pane"):
                 yield Static(id="rank-asked")
             yield Replies(id="rank-replies")
             with Vertical(id="rank-wait"):
