@@ -42,7 +42,10 @@ PICTURES: dict[str, tuple[tuple[int, int], list[str]]] = {
             "ctrl+t", "escape", "up", "1.0",
         ],
     ),
-    "rank": (WIDE, ["6", "1.0", "enter", "12.0", *"cadbe", "enter", "2.0", *"bdaec", "enter", "3.0", "e", "equals_sign", "c", "1.0"]),
+    "rank": (
+        WIDE,
+        ["6", "1.0", "enter", "12.0", *"edcab", "enter", "2.0", *"caedb", "enter", "3.0", "c", "d", "equals_sign", "a", "1.0"],
+    ),
     "gap": (WIDE, ["3", "3.0", "g", "3.0"]),
     "rollouts": (WIDE, ["3", "3.0", "home", "1.0", *["right_curly_bracket"] * 3, "1.0", "t", "2.0"]),
     "split": (
