@@ -75,12 +75,13 @@ def school(config: Config, model: Model, tool: Python) -> talks.Talks:
 def computing(error: str) -> list[tuple[float, lessons.Lesson]]:
     """What is computed, in shares."""
     return [
-        (0.35, lambda r: letters.counted(r, "code")),
+        (0.3, lambda r: letters.counted(r, "code")),
         (0.1, lambda r: letters.reasoned(r, "code")),
         (0.2, letters.computed),
         (0.1, letters.compared),
         (0.05, lambda r: letters.failed(r, error)),
-        (0.2, letters.repeated),
+        (0.1, letters.repeated),
+        (0.15, letters.rewritten),
     ]
 
 

@@ -43,7 +43,7 @@ from recipes.tuning import CHARTS, Tuning
 
 Weighted = list[tuple[float, lessons.Lesson]]
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
-ITERS = 700  # steps on the pocket world
+ITERS = 900  # steps on the pocket world
 EPOCHS = 3  # passes over examples of your own
 STRANGERS = 200  # names that the pocket index does not hold, asked at the end
 SEARCHING, STRAIGHT, REPLAY = 0.7, 0.12, 0.18  # shares of the lessons

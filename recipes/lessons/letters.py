@@ -48,6 +48,16 @@ def repeated(r: Random) -> list[Message]:
     return ask(f"Say the word {word}.", f"{word}.")
 
 
+def rewritten(r: Random) -> list[Message]:
+    """A word in capitals or backwards by code, also those whose letters are held out: that a word can be copied into a
+    call is learnt token by token, and its count is not told."""
+    word = r.choice(EVERYDAY) if r.random() < 0.7 else invented_word(r)
+    form, code, value = r.choice(
+        (("Write {w} in capitals.", ".upper()", word.upper()), ("How is {w} written backwards?", "[::-1]", word[::-1]))
+    )
+    return ask(form.format(w=word), [call("code", f"' {word}'{code}"), result(value), text(f"{value}.")])
+
+
 def reasoned(r: Random, how: str) -> list[Message]:
     """A word problem, its answer found in one of the ways; "bare" are steps without the words of the problem."""
     made = problem(r.randrange(1 << 60), r.choice((3, 4, 5)), "train")

@@ -144,5 +144,5 @@ def bare(question: str) -> str:
     return question.removeprefix("Question: ").removesuffix(" Answer:")
 
 
-LESSONS = ((0.43, everyday), (0.07, styled), (0.07, refusal), (0.25, read), (0.18, remembered))
+LESSONS = ((0.36, everyday), (0.06, styled), (0.06, refusal), (0.37, read), (0.15, remembered))
 REPLAY = ((0.25, without_facts), (0.1, styled), (0.1, refusal), (0.3, read), (0.25, remembered))
