@@ -41,7 +41,7 @@ CHAPTERS = (
         "network", "The network",
         "A fixed expression of additions and multiplications turns a window of tokens into a probability for each "
         "token that may follow. Its parameters begin at random, so it begins by guessing evenly: the loss is ln V.",
-        ("lab/model.py:Transformer", "lab/model.py:Attention", "lab/lookback.py:Lookback", "lab/loss.py:cross_entropy"),
+        ("lab/model.py:Transformer", "lab/model.py:Attention", "lab/lookback.py:begin", "lab/loss.py:cross_entropy"),
         ("lab plan pretrain", "lab pretrain --iters 50 --name try"),
         "parameters, memory and FLOPs before a step is made; the first loss beside ln V",
         ("Training begins at ln V",),

@@ -4,7 +4,7 @@ searches, computes and thinks, and one that has been trained towards a taste.
 Each stage is the ordinary command that you could type yourself, in a process of its own, and leaves the run NAME-STAGE. A
 stage is left out when its output is there and nothing it was made of has changed: its command, the weights it starts from,
 what else it reads. So the same line goes on after Ctrl-C, kill -9 or a power cut, also in the middle of a stage; what is made
-again says why, and of each output the one before is kept in .journeys/old of the weights folder.
+again says why, and of each output the one before is kept in .journeys/NAME/old of the weights folder.
 
   --preset pocket     the pocket world, a model of a million parameters: about an hour and a half of one core
   --preset laptop     a Mac: TinyStories from the hub and the pocket world, 20 million parameters. Never run so far: look at
@@ -22,12 +22,11 @@ Examples:
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,7 +36,7 @@ from rich.table import Table
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 from lab.errors import UserError, expand
-from lab.runs import check_name, inspect, read_json, read_lines, root, write_atomic
+from lab.runs import check_name, inspect, lock, read_json, read_lines, root, write_atomic
 from lab.words import duration
 from recipes import walking
 from recipes.stages import PRESETS, Road, Stage, Verdict, judge, set_aside
@@ -66,33 +65,29 @@ class Config:
 
 
 class Journal:
-    """weights/.journeys/NAME.json: what the journey was made of and how far it is. Other programs may read it: while a
-    process walks it, that process holds NAME.lock; while a stage runs, so does the stage with NAME.stage."""
+    """weights/.journeys/NAME/journey.json: what the journey was made of and how far it is, for other programs too. While a
+    process walks it, that process holds `lock`; while a stage runs, so does the stage with `stage.lock`."""
 
     def __init__(self, name: str):
-        self.folder = root() / ".journeys"
-        self.path = self.folder / f"{name}.json"
+        self.folder = root() / ".journeys" / name
+        self.path = self.folder / "journey.json"
         self.told: dict[str, Any] = read_json(self.path)
         self.stages: dict[str, dict[str, Any]] = self.told.get("stages", {})
 
     def keep(self, **more: Any) -> None:
         """Write it down."""
         self.told |= more | {"version": 1, "stages": self.stages, "t": round(time.time(), 3)}
-        self.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path, json.dumps(self.told, indent=1) + "\n")
 
     @contextlib.contextmanager
-    def locked(self, name: str) -> Any:
+    def locked(self) -> Iterator[None]:
         """Only one process walks a journey. UserError where another does."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            raise UserError(
-                f"the journey {name} is on its way in another process; `lab runs` shows how far it is"
-            ) from None
+            handle = lock(self.folder / "lock", "")
+        except UserError:
+            busy = f"the journey {self.folder.name} is on its way in another process"
+            raise UserError(f"{busy}; wait for it, or stop it there with Ctrl-C") from None
         try:
             yield
         finally:
@@ -107,7 +102,7 @@ def run(config: Config) -> int:
     if config.dry_run:
         show(road, part, journal, config.fresh)
         return 0
-    with journal.locked(config.name), walking.Watch(road.name) as watch:
+    with journal.locked(), walking.Watch(road.name) as watch:
         journal.keep(name=road.name, preset=road.preset, seed=road.seed, flags=road.flags, also=road.also, state="running",
                      road=[stage.name for stage in part])  # fmt: skip
         try:
@@ -178,7 +173,7 @@ def part_of(road: Road, config: Config) -> list[Stage]:
 
 def walk(road: Road, part: Sequence[Stage], journal: Journal, fresh: bool, watch: walking.Watch) -> int:
     """Stage after stage; 130 where Ctrl-C or `lab ctl` ended it."""
-    watch.wait_for_orphan(journal.folder / f"{road.name}.stage")
+    watch.wait_for_orphan(journal.folder / "stage.lock")
     todo = [stage for stage in part if fresh or judge(road, stage, journal.stages.get(stage.name, {})).state != "done"]
     watch.reckon(road, part, todo)
     for number, stage in enumerate(part, 1):
@@ -193,7 +188,7 @@ def walk(road: Road, part: Sequence[Stage], journal: Journal, fresh: bool, watch
             watch.say(f"{stage.name}: there already ({headline(road, stage)})")
             continue
         if verdict.state == "again" and road.output(stage).exists():
-            set_aside(road.output(stage))
+            set_aside(road.output(stage), journal.folder / "old")
         resume = verdict.state == "resume"
         args = road.arguments(stage, resume=resume)
         if stage.out:

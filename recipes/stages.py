@@ -229,9 +229,10 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> str:
     return " and ".join(words.get(k, k) for k in sorted(then.keys() | now.keys()) if then.get(k) != now.get(k))
 
 
-def set_aside(path: Path) -> None:
-    """Make room for a new output; the one before is kept once, in .journeys/old of the weights root."""
-    old = root() / ".journeys" / "old" / path.name
+def set_aside(path: Path, folder: Path) -> None:
+    """Make room for a new output; the one before is kept once, in `folder`."""
+    old = folder / path.name
     shutil.rmtree(old, ignore_errors=True)
-    old.parent.mkdir(parents=True, exist_ok=True)
+    old.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     path.rename(old)

@@ -226,9 +226,9 @@ class Watch:
         """Run a stage to its end, and show it."""
         self.now, self.number, self.of, self.stage, self.since = stage, number, of, stage.name, time.monotonic()
         self.todo = [one for one in self.todo if one != stage]
-        log = journal.folder / f"{self.name}-{stage.name}.log"
+        log = journal.folder / f"{stage.name}.log"
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        with open(log, "ab") as out, open(journal.folder / f"{self.name}.stage", "a") as lock:
+        with open(log, "ab") as out, open(journal.folder / "stage.lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             out.write(f"$ lab {shlex.join(args)}\n".encode())
             out.flush()

@@ -177,7 +177,7 @@ def test_a_journey_goes_on_after_kill_9_of_the_stage_of_itself_and_after_ctrl_c(
     two.kill()
     two.wait(10)
     assert inspect(talker).state in LIVE  # the stage does not die with its journey
-    kept = read_json(home / ".journeys" / "mine.json")["stages"]
+    kept = read_json(home / ".journeys" / "mine" / "journey.json")["stages"]
     assert kept["pretrain"]["state"] == "done"
     assert kept["probes"]["state"] == "done"
     resumed = [row for row in read_lines(base / "metrics.jsonl") if row.get("event") == "resume"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from lab.runs import read_json
+from lab.runs import lock, read_json
 from tests.conftest import REPO
 from tests.tui.conftest import Terminal, make_run, screen_text
 from tui.app import LabApp
@@ -56,13 +57,28 @@ def test_no_runs_at_all(home: Path) -> None:
         text = screen_text(app)
         assert "Press n and enter" in text
         assert "needs a base model: press" in text
-        assert "not in this version" in text
         assert screen.focused is card(screen, "pretrain")
         await pilot.press("c", "e")  # nothing to talk with, nothing to edit
         assert app.screen is screen
         await pilot.press("right", "r")
         await until(pilot, lambda: "probes: needs a base model" in screen_text(app))
         assert app.screen is screen
+
+    drive(go)
+
+
+def test_a_journey_on_its_way_is_told_until_it_ends(home: Path) -> None:
+    folder = home / ".journeys" / "mine"
+    folder.mkdir(parents=True)
+    told = {"state": "running", "at": "sft", "number": 3, "of": 13, "left": 1930.0}
+    (folder / "journey.json").write_text(json.dumps(told))
+    handle = lock(folder / "lock", "")
+
+    async def go(pilot: Pilot[None], app: LabApp, screen: PipelineScreen) -> None:
+        await until(pilot, lambda: "journey mine: stage 3 of 13, sft, about 32:10 left" in screen_text(app))
+        os.close(handle)  # as kill -9 would
+        await until(pilot, lambda: "journey mine" not in screen_text(app))
+        assert "text → base model" in screen_text(app)
 
     drive(go)
 

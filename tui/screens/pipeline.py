@@ -13,9 +13,10 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Static
 
+from lab.display import CONTROLS
 from lab.errors import UserError
 from lab.runs import Info, read_json
-from tui.data import glance, road
+from tui.data import glance, journeys, road
 from tui.data.editor import edited
 from tui.data.play import RECIPE
 from tui.screens.base import LabScreen
@@ -42,14 +43,21 @@ class Tabs(Widget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tab = "road"
+        self.tab, self.journey = "road", ""
 
     def render(self) -> Content:
         def put(name: str, label: str) -> tuple[str, str]:
             return (f" {label} ", "bold $foreground on $panel" if name == self.tab else "$foreground-muted")
 
         chain = "  ".join((" → ".join(CHAIN),) if self.size.width >= 90 else ())
-        return Content.assemble(put("road", "Road"), put("data", "Data"), ("   ", ""), (chain, "$foreground-muted"))
+        told = (self.journey.translate(CONTROLS), "$success") if self.journey else (chain, "$foreground-muted")
+        return Content.assemble(put("road", "Road"), put("data", "Data"), ("   ", ""), told)
+
+    def follow(self, journey: str) -> None:
+        """Tell how far a journey is, in place of the chain."""
+        if journey != self.journey:
+            self.journey = journey
+            self.refresh()
 
     def on_click(self, event: events.Click) -> None:
         if event.x < 15:
@@ -128,6 +136,7 @@ config in `$EDITOR` for a new run, `v` goes through runs, lineage and log where 
         if not self.is_mounted or self.tab != "road":
             return
         runs = self.lab.watcher.runs
+        self.query_one(Tabs).follow(journeys.under_way())
         if changed:
             self._cards = road.cards(runs)
             self.query_one(RunTable).show(runs, self._colours())
@@ -239,6 +248,8 @@ config in `$EDITOR` for a new run, `v` goes through runs, lineage and log where 
             self.lab.action_go("tokens")
         elif card.run is not None:
             self.lab.open_train(card.run.name)
+        elif card.why == road.RANK:
+            self.lab.action_go("rank")
         else:
             self.action_run_stage()
 
