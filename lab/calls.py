@@ -38,6 +38,8 @@ class Toolbox:
         if think_tokens is not None and (think_tokens < 1 or not self.marks.think):
             why = "has no tokens for thoughts" if not self.marks.think else "give it at least 1 token"
             raise UserError(f"--think-budget: {tokenizer.name}: {why}")
+        # Templates of models that always think end a prompt with the open mark: then a reply begins inside of its thought.
+        self.begins_in_thought = think_tokens is not None and not tokenizer.ours and _opens_thought(tokenizer)
         for name in self.tools:
             if getattr(self.marks, name, None) is None or self.marks.result is None:
                 raise UserError(
@@ -64,15 +66,14 @@ class Toolbox:
         """Tokens since a thought was opened that is still open; 0 within a call, which is let come to its end."""
         assert self.marks.think
         opened, closed = self.marks.think
-        start, call = -1, False
-        for at, i in enumerate(ids):
-            if i == opened:
-                start = at
-            elif i == closed:
-                start = -1
+        count, inside, call = 0, self.begins_in_thought, False
+        for i in ids:
+            count += 1
+            if i in (opened, closed):
+                count, inside = 0, i == opened
             elif i in self._opens or i in self._closes:
                 call = i in self._opens
-        return 0 if start < 0 or call else len(ids) - start - 1
+        return count if inside and not call else 0
 
     def resume(self, ids: Sequence[int]) -> list[int]:
         """The ids to force where a turn goes on after `ids`, wherever these were cut: the rest of a result too."""
@@ -143,6 +144,16 @@ class Toolbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _opens_thought(tokenizer: Tokenizer) -> bool:
+    """Whether the template opens a thought at the end of a prompt."""
+    think = chat.marks(tokenizer).think
+    try:
+        ids = chat.prompt(tokenizer, [chat.Message(role="user", content="?")])
+    except UserError:  # no template: such a model completes text
+        return False
+    return bool(think) and next((i == think[0] for i in reversed(ids) if i in think), False)
 
 
 def barred(marks: chat.Marks, tools: Sequence[str] | dict[str, Tool] = ()) -> frozenset[int]:

@@ -22,7 +22,7 @@ from lab.tools import NOTHING, Python, Search
 from lab.weights import Model
 from tests import callers
 from tests.callers import MANY, asks, counts
-from tests.lab.test_chat import CHATML, build, build_hermes
+from tests.lab.test_chat import CHATML, THOUGHTS, build, build_hermes
 
 GREEDY = Sampling(temp=0, max_tokens=64)
 
@@ -498,3 +498,17 @@ def test_a_thought_is_closed_when_its_budget_is_spent(pocket: Tokenizer) -> None
         assert box.after(0, [think, a, code, b, coded, *said, c]) == [done]
     with pytest.raises(UserError, match="at least 1"):
         Toolbox(pocket, [], think_tokens=0)
+
+
+def test_a_thought_that_the_template_has_opened_has_a_budget_too(tmp_path: Path) -> None:
+    opens = THOUGHTS.replace("assistant\\n' }}{%- endif", "assistant\\n<think>\\n' }}{%- endif")
+    assert opens != THOUGHTS
+    for name, template, begins in (("opens", opens, True), ("plain", THOUGHTS, False)):
+        hub = Tokenizer.load(build(tmp_path / name, template))
+        think, done = hub.special["<think>"], hub.special["</think>"]
+        a, b, c = (hub.encode(word)[0] for word in ("Ada", "is", "here"))
+        with Toolbox(hub, [], think_tokens=2) as box:
+            assert box.after(0, [a]) == []
+            assert box.after(0, [a, b]) == ([done] if begins else [])
+            assert box.after(0, [a, done, b, c]) == []
+            assert box.after(0, [a, done, think, b, c]) == [done]
