@@ -1,5 +1,7 @@
 """A graph of a few series: in a terminal as marks on a grid, and as SVG (or PNG) for a page. No MLX."""
 
+import importlib
+import importlib.util
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -137,11 +139,8 @@ def check(path: Path) -> None:
         raise UserError(f"{path}: a picture is an .svg or a .png")
     if not path.parent.is_dir():
         raise UserError(f"{path}: no folder {path.parent}; make it first")
-    if path.suffix.lower() == ".png":
-        try:
-            import resvg_py  # noqa: F401
-        except ImportError:
-            raise UserError(f"{path}: PNG needs resvg-py (uv pip install resvg-py); or name an .svg") from None
+    if path.suffix.lower() == ".png" and importlib.util.find_spec("resvg_py") is None:
+        raise UserError(f"{path}: PNG needs resvg-py (uv pip install resvg-py); or name an .svg")
 
 
 def save(path: Path, drawing: str) -> None:
@@ -149,8 +148,7 @@ def save(path: Path, drawing: str) -> None:
     if path.suffix.lower() == ".svg":
         path.write_text(drawing, encoding="utf-8")
         return
-    import resvg_py
-
-    path.write_bytes(
-        bytes(resvg_py.svg_to_bytes(svg_string=drawing, font_dirs=["/usr/share/fonts", "/System/Library/Fonts"]))
+    made = importlib.import_module("resvg_py").svg_to_bytes(
+        svg_string=drawing, font_dirs=["/usr/share/fonts", "/System/Library/Fonts"]
     )
+    path.write_bytes(bytes(made))

@@ -45,6 +45,7 @@ from recipes import tuning
 from recipes.asking import Stopping
 from recipes.bestof import worth
 from recipes.commands.evaluate import spread
+from recipes.estimate import Plan
 from recipes.preferences import Baseline, share
 from recipes.ranking import ROWS
 from recipes.reward_model import Sets, encoded, who
@@ -63,7 +64,7 @@ CHARTS = (
     {"title": "tokens a second", "keys": ["tok_s"]},
     {"title": "memory, GB", "keys": ["mem_active", "mem_peak", "mem_cache", "mem_process", "mem_swap"]},
 )  # fmt: skip
-PASSES = 2  # through the rankings
+PASSES = 1  # through the rankings: a second one goes further from the start than is good for the replies
 LOOKED = 100  # rankings that were trained on, of whom accuracy is told beside the held-out ones
 TOGETHER = 64  # rankings between two looks whether to stop, before the first step
 SPOKEN = 2  # held-out prompts whose replies are kept as samples
@@ -81,7 +82,7 @@ class Config(Tuning):
     batch_size: int | None = None
     """Rankings a step (16 up to 30M parameters, 4 above)."""
     iters: int | None = None
-    """Optimiser steps (2 passes)."""
+    """Optimiser steps (1 pass)."""
     learning_rate: float | None = None
     """Peak rate (full 1e-4 up to 30M parameters, 1e-6 above; lora 5e-6)."""
     warmup: int = 10
@@ -128,9 +129,16 @@ def peak(config: Config, model: Model, full: bool) -> float:
     return config.learning_rate or (5e-6 if not full else 1e-4 if tuning.parameters(model) <= tuning.SMALL else 1e-6)
 
 
-def steps(config: Config, sets: Sets, per: int) -> int:
+def steps(config: Config, model: Model, sets: Sets) -> int:
     """Optimiser steps."""
-    return config.iters or max(1, round(PASSES * len(sets.train) / per))
+    return config.iters or max(1, round(PASSES * len(sets.train) / per_step(config, model)))
+
+
+def plan(config: Config) -> Plan:
+    """What `run` would do, for `lab plan`."""
+    from recipes.trial import of_dpo
+
+    return of_dpo(config)
 
 
 # -- what a model thinks of replies ------------------------------------------------------------------------------------
@@ -280,7 +288,7 @@ def run(config: Config, record: Run) -> None:
         raise UserError(f"{record.name}: the rankings have changed since this run began; start a new run")
     weights.write_json(record.folder / "data.json", {"key": sets.key, "bad": sets.bad})
     full, pad, per = tuning.in_full(config, model), model.tokenizer.pad or 0, per_step(config, model)
-    iters = record.total = steps(config, sets, per)
+    iters = record.total = steps(config, model, sets)
     try:
         sets = referred(record, model, sets)
     except Stopping:

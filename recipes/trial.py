@@ -1,6 +1,6 @@
 """What learning from preferences would need, for `lab plan`: some real steps on the real rankings and prompts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +12,7 @@ from lab import device, rankings, reward, weights
 from lab.kl import Penalty
 from lab.learn import Learner, Schedule
 from lab.loss import policy_gradient
-from lab.pairwise import pairwise, passes
+from lab.pairwise import implied, pairwise, passes
 from lab.reward import Scorer
 from lab.samples import MOST
 from lab.weights import Model
@@ -20,9 +20,10 @@ from recipes import grpo, practice, reinforce, taste, tuning
 from recipes.estimate import Plan, Work, step_seconds, timed
 from recipes.ranking import Request, whole
 from recipes.rehearsal import START
+from recipes.reward_model import Sets, encoded
 
 if TYPE_CHECKING:
-    from recipes import reward_model, rlhf
+    from recipes import dpo, reward_model, rlhf
 
 FEW = 4  # prompts whose replies are timed
 GENTLE = 1e-6  # a rate that changes next to nothing while steps are tried
@@ -32,11 +33,25 @@ def of_reward_model(config: "reward_model.Config") -> Plan:
     """What `lab reward-model` would do."""
     from recipes import reward_model as recipe
 
+    optimizer = tuning.optimizer_of(config, weights.load(config.model, lazy=True))
+    return on_rankings(config, recipe, optimizer, config.ensemble, judged)
+
+
+def of_dpo(config: "dpo.Config") -> Plan:
+    """What `lab dpo` would do."""
+    from recipes import dpo as recipe
+
+    made = on_rankings(config, recipe, config.optimizer or "adamw", 1, preferred)
+    copy = 4 * (made.parameters or 0) if tuning.in_full(config, weights.load(config.model, lazy=True)) else 0
+    return replace(made, memory=None if made.memory is None else made.memory + copy)  # the reference
+
+
+def on_rankings(config: Any, recipe: Any, optimizer: str, members: int, work: Callable[..., Iterator[Work]]) -> Plan:
+    """What a recipe would do that learns from rankings."""
     model = weights.load(config.model, lazy=True)
     found = rankings.load(str(config.rankings))
-    sets, per = recipe.encoded(model, found, tuning.longest(config, model)), recipe.per_step(config, model)
-    iters = recipe.steps(config, model, sets)
-    full, optimizer = tuning.in_full(config, model), tuning.optimizer_of(config, model)
+    sets, per = encoded(model, found, tuning.longest(config, model)), recipe.per_step(config, model)
+    iters, full = recipe.steps(config, model, sets), tuning.in_full(config, model)
     tuning.confine(config, model)
     trained = sum(v.size for _, v in device.flat(model.network.trainable_parameters()))
     drawn = [sets.draw(config.seed, step, per) for step in range(1, practice.LOOK + 1)]
@@ -45,18 +60,18 @@ def of_reward_model(config: "reward_model.Config") -> Plan:
     pairs = sum(len(one.pairs) for one in sets.train)
     facts = {
         "model": f"{model.name}: {tuning.parameters(model):,} parameters, {trained:,} trained "
-                 f"({'all' if full else 'lora'}){f' x {config.ensemble} members' if config.ensemble > 1 else ''}",
+                 f"({'all' if full else 'lora'}){f' x {members} members' if members > 1 else ''}",
         "ranked": f"{len(sets.train):,} prompts, {pairs:,} pairs; held out {len(sets.held):,}",
     }  # fmt: skip
     shapes = {batch.ids.shape for some in drawn for batch in passes(some, model.tokenizer.pad or 0)}
     one = memory(model, trained, sorted(shapes))
     return Plan(
-        tuning.parameters(model), iters, 0, round(tokens * iters * config.ensemble),
+        tuning.parameters(model), iters, 0, round(tokens * iters * members),
         f"{tokens:,.0f} tokens a step, as the first {practice.LOOK} have", facts,
-        None if one is None else one * config.ensemble,
-        practice.checkpoint(model, trained, optimizer) * config.ensemble,
+        None if one is None else one * members,
+        practice.checkpoint(model, trained, optimizer) * members,
         min(config.keep, 1 + -(-iters // config.save_every)),
-        lambda safe: judged(config, sets, found, iters, safe),
+        lambda safe: work(config, sets, found, iters, safe),
     )  # fmt: skip
 
 
@@ -71,7 +86,7 @@ def memory(model: Model, trained: int, batches: Sequence[tuple[int, int]]) -> in
 
 
 def judged(
-    config: "reward_model.Config", sets: "reward_model.Sets", found: rankings.Rankings, iters: int, safe: bool
+    config: "reward_model.Config", sets: Sets, found: rankings.Rankings, iters: int, safe: bool
 ) -> Iterator[Work]:
     """The parts of its time."""
     from recipes import reward_model as recipe
@@ -111,6 +126,39 @@ def judged(
         return timed(lambda: rm.raw([row for one in some for row in one.rows])), ""
 
     yield Work("looks", looks * rows / max(1, looked), look, True)
+    yield Work("start", 1, lambda: (START, ""))
+
+
+def preferred(config: "dpo.Config", sets: Sets, found: rankings.Rankings, iters: int, safe: bool) -> Iterator[Work]:
+    """The parts of the time of `lab dpo`."""
+    from recipes import dpo as recipe
+
+    model = recipe.opened(config)
+    per, pad = recipe.per_step(config, model), model.tokenizer.pad or 0
+    some = sets.held[: 4 * FEW]
+    every, few = len(sets.train) + len(sets.held), len(some)
+    yield Work("reference", every / few, lambda: (timed(lambda: recipe.thought(model.network, some, pad)), ""))
+    tuning.confine(config, model)
+    learner = Learner(model.network, Schedule(GENTLE, 100), config.optimizer or "adamw")
+    loss: Any = implied(config.beta)
+    grad_of, number = nn.value_and_grad(learner.model, loss), iter(range(1, 1 << 30))
+
+    def step(count: int) -> None:
+        learner.step(1, cast(Any, passes(sets.draw(config.seed, next(number), count), pad)), loss)
+
+    def gradient(count: int) -> None:
+        for batch in passes(sets.draw(config.seed, next(number), count), pad):
+            mx.eval(grad_of(learner.model, batch))
+
+    yield Work("steps", iters, lambda: step_seconds(step, gradient, per, safe, "rankings"), True)
+    looks, rows = 1 + -(-iters // config.steps_per_eval), len(sets.held) + min(recipe.LOOKED, len(sets.train))
+    yield Work("looks", looks * rows / few, lambda: (timed(lambda: recipe.thought(model.network, some, pad)), ""), True)
+    asked = [Request(reward.prompt_ids(model, one.prompt), [i]) for i, one in enumerate(found.held[: 4 * FEW])]
+
+    def answered() -> tuple[float, str]:
+        return timed(lambda: whole(model, asked, config.temp, config.max_tokens)), ""
+
+    yield Work("samples", looks * config.examine / len(asked), answered, True)
     yield Work("start", 1, lambda: (START, ""))
 
 

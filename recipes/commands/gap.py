@@ -177,21 +177,22 @@ def show(facts: dict[str, Any], config: Config) -> None:
         say(f"  doing:   it writes a top reply (as the best fifth of {facts['models'][0]['model']})"
             f"  {cell(one['best_of'][0]['top'])}")  # fmt: skip
         table = Table(box=None, header_style="bold", show_edge=False)
-        for name in ("n", "KL", "top reply", "quality", "its reward", "a perfect judge: top", "quality"):
+        for name in ("n", "KL", "top reply", "quality", "reward", "perfect: top", "quality"):
             table.add_column(name, justify="right")
         for row in one["best_of"]:
-            cells = (f"{row['n']}", f"{row['kl']:.2f}", cell(row["top"]), cell(row["gold"], "+"), cell(row["proxy"], "+"),
-                     f"{row['perfect_top']['mean']:.3f}", f"{row['perfect_gold']['mean']:+.3f}")  # fmt: skip
-            table.add_row(*map(escape, cells))
+            spans = (cell(row["top"], 2), cell(row["gold"], 2, "+"), cell(row["proxy"], 2, "+"))
+            perfect = (f"{row['perfect_top']['mean']:.2f}", f"{row['perfect_gold']['mean']:+.2f}")
+            table.add_row(f"{row['n']}", f"{row['kl']:.1f}", *map(escape, (*spans, *perfect)))
         console.print(table)
+    first = facts["models"][0]["model"]
     say(
-        f"quality (by {facts['gold']}) and reward in standard deviations of {facts['models'][0]['model']}'s replies, 0 is "
-        "their mean; 95 % intervals over prompts", style="dim",
+        f"perfect: what a perfect judge would choose; quality (by {facts['gold']}) and reward in standard deviations of "
+        f"{first}'s replies, 0 is their mean; 95 % intervals over prompts", style="dim",
     )  # fmt: skip
 
 
-def cell(value: dict[str, Any], sign: str = "") -> str:
+def cell(value: dict[str, Any], digits: int = 3, sign: str = "") -> str:
     """A mean with its interval."""
     if value["mean"] is None:
         return "-"
-    return f"{value['mean']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
+    return f"{value['mean']:{sign}.{digits}f} [{value['low']:{sign}.{digits}f}, {value['high']:{sign}.{digits}f}]"
