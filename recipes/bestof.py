@@ -101,24 +101,24 @@ class Pool:
         """Prompts that rankings and reward models hold out as well."""
         return [prompt_of(one) for one in sides(model, self.data)[1][: self.prompts]]
 
-    def replies(self) -> Iterator[tuple[int, int, Prompt, list[str]]]:
-        """(how many prompts are done, of how many, the prompt, its replies), each as soon as it is known. Whole replies
-        alone: one that is cut has no END to score, and is drawn again."""
+    def replies(self) -> Iterator[tuple[Prompt, list[str]]]:
+        """Prompts with their replies, each as soon as it is known. Whole replies alone: one that is cut has no END to score,
+        and is drawn again."""
         model = open_model(self.model, None)
         todo, kept = self.asked(model), self.read()
-        known = [one for one in todo if key_of(one) in kept]
-        for done, prompt in enumerate(known, 1):
-            yield done, len(todo), prompt, kept[key_of(prompt)]
-        left = [one for one in todo if key_of(one) not in kept]
-        per = max(1, AT_ONCE // self.samples)
-        with bar(model.name, "replies", len(left) * self.samples * MILLION, "replies") as tell:
+        known, left = ([one for one in todo if (key_of(one) in kept) == side] for side in (True, False))
+        per, total = max(1, AT_ONCE // self.samples), len(todo) * self.samples
+        with bar(model.name, "writes", total * MILLION, "replies") as tell:
+            for done, prompt in enumerate(known, 1):
+                yield prompt, kept[key_of(prompt)]
+                tell(done * self.samples * MILLION)
             for at in range(0, len(left), per):
                 some = left[at : at + per]
                 texts = self.drawn(model, some)
                 self.write(some, texts)
-                tell((at + len(some)) * self.samples * MILLION)
-                for k, (prompt, said) in enumerate(zip(some, texts, strict=True)):
-                    yield len(known) + at + k + 1, len(todo), prompt, said
+                for k, (prompt, said) in enumerate(zip(some, texts, strict=True), len(known) + at + 1):
+                    yield prompt, said
+                    tell(k * self.samples * MILLION)
 
     def drawn(self, model: Model, some: Sequence[Prompt]) -> list[list[str]]:
         """So many whole replies to each prompt. They follow from seed and prompt alone."""
@@ -193,7 +193,7 @@ def judged(source: Pool, rm: RewardModel, gold: Worth) -> tuple[list[Told], bool
     """(all replies with proxy and gold, whether Ctrl-C ended it: then what there is so far)."""
     found: list[Told] = []
     try:
-        for _, _, prompt, texts in source.replies():
+        for prompt, texts in source.replies():
             found.append(Told(prompt, texts, scored(rm, prompt, texts), np.asarray(gold(prompt, texts), np.float64)))
     except KeyboardInterrupt:
         if len(found) < 2:
