@@ -11,6 +11,11 @@ and of fresh replies to held-out prompts the KL from the reference (nats a reply
 world's jokes also their hidden quality (gold), which is measured and never learnt from. `lab study --runs` draws it beside
 RLHF.
 
+Measured with the first example and two passes (--iters 112; 1,000 rankings of pocket-sft's jokes, noise .5; one run, 5
+CPU-minutes): at steps 0 / 20 / 60 / 80 / 112 held-out pair accuracy .50 / .67 / .68 / .69 / .70 (the reward model's .74, length
+alone .63, ceiling .85), KL 0 / 0.3 / 1.3 / 2.2 / 3.0 nats, gold of 128 replies -.15 / .57 / 1.20 / 1.19 / .92. So it is
+over-optimised as well: agreement still rises when the replies become worse, and one pass is the default.
+
 Examples:
   lab rank --by gold --out jokes.jsonl && lab dpo --rankings jokes.jsonl
   lab dpo                                                 your own rankings of pocket-sft's jokes (lab rank)
