@@ -127,7 +127,7 @@ CLAIMS = (
     Claim(
         "when-to-search", lambda seed: f"search-always-seed-{seed}", (*COMMON, *TOOLS, *LOOKING, *RL),
         (("held_called known", "<=", 0.20), ("held_called never", ">=", 0.90), ("held_pass - before_pass", ">=", -0.02)),
-        ("--task", "facts", "--search", FACTS, "--call-price", "0.1", "--max-tokens", "96"), "grpo",
+        ("--task", "facts", "--search", FACTS, "--call-price", "0.25", "--iters", "100", "--max-tokens", "96"), "grpo",
     ),
     Claim(
         "pretrain", lambda seed: "", BASE,
