@@ -105,11 +105,11 @@ def test_the_pane_and_back_to_the_reply(home: Path) -> None:
             await shows("liked beyond its worth", "worth more than it is liked", "+36.10", "joke 6 1 1")
             screen = app.screen
             assert isinstance(screen, RolloutsScreen)
-            assert screen.query_one(Chart).cursor == 6
             names = {curve.name for curve in screen.query_one(Chart).curves}
             assert names == {"proxy", "gold", "gold held"}  # two looks alone told the proxy, too few for a line
             await pilot.press("left_curly_bracket")
             await shows("step 5", "joke 5 1 1")
+            assert screen.query_one(Chart).cursor == 5
             await pilot.press("enter")
             await shows("Tell joke 1.")
             assert not screen.has_class("-gap")

@@ -98,7 +98,8 @@ class GapPane(Vertical):
             if rows != lines.rows:
                 lines.fill(rows)
         if step is not None:
-            chart.point_at(float(step.number))
+            end = max((float(one.x[-1]) for one in found_lines), default=0.0)  # there the legend says the values
+            chart.point_at(float(step.number) if step.number < end else None)
             self.query_one("#gap-over").border_subtitle = Content(gap.summary(step, found, unit))
         self._tell(over[0] if over else None)
 
