@@ -39,6 +39,7 @@ class Stage:
     grows: bool = False  # `out` is added to, so a command that was cut goes on with it
     ships: str = ""  # the shipped model that can stand in for its own
     asked: bool = False  # only walked where `--also` names it
+    alike: bool = False  # takes as long whatever the size of the model
 
 
 STAGES = (
@@ -62,10 +63,10 @@ STAGES = (
           ships="pocket-rlhf"),
     Stage("study", "study", "how far its taste can be trusted", 3, 0, "grpo",
           (("--reward", "reward-model"), ("--runs", "rlhf")), out="study.svg", to="--picture"),
-    Stage("selfplay", "selfplay", "a player passes its teacher", 3.5, 850),
+    Stage("selfplay", "selfplay", "a player passes its teacher", 3.5, 850, alike=True),
 )  # fmt: skip
 TEXT = (  # the laptop's: what it reads lies in one folder
-    Stage("text", "data", "the pocket world as files", 0.3, flags=("pocket",), out="pocket"),
+    Stage("text", "data", "the pocket world as files", 0.3, flags=("pocket",), out="pocket", alike=True),
     Stage(
         "stories",
         "data",
@@ -75,8 +76,8 @@ TEXT = (  # the laptop's: what it reads lies in one folder
         out="stories",
     ),
 )
-LAPTOP = ("--size", "20m", "--max-seq-length", "256", "--batch-size", "64")  # one pass over both texts
-LAPTOP_STEPS = 34_000  # about: 550 M tokens of stories at 16,384 tokens a step
+LAPTOP = ("--size", "20m", "--max-seq-length", "256", "--batch-size", "32", "--grad-accumulation-steps", "2")
+LAPTOP_STEPS = 34_000  # about: one pass over both texts, some 550 M tokens, 16,384 a step
 PRESETS = ("pocket", "laptop", "model=ID")
 
 

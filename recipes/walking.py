@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,56 +46,46 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path, "NO_COLOR": "1"}
 
 
+@dataclass(frozen=True)
 class Reckoned:
-    """Seconds of each stage: the minutes of the table, as much slower or faster as this machine is in the first one."""
+    """Seconds of each stage: the minutes of the table, as much slower or faster as this machine is in the one that was
+    planned, whose own `first_seconds` are known."""
 
-    def __init__(
-        self, pace: float | None, first: Stage | None, seconds: float | None, said: str, memory: str, road: Road
-    ):
-        self.pace, self.first, self.first_seconds, self.said, self.memory, self.road = (
-            pace,
-            first,
-            seconds,
-            said,
-            memory,
-            road,
-        )
+    road: Road
+    pace: float = 1.0
+    first: Stage | None = None
+    first_seconds: float | None = None
+    said: str = "as on a core that trains 2,000 tokens a second; nothing was measured here"
+    memory: str = "not known"
 
     def seconds(self, stage: Stage) -> float | None:
         """None for the unknown."""
-        if stage == self.first and self.first_seconds is not None:
+        if stage == self.first:
             return self.first_seconds
-        return None if self.pace is None or not stage.minutes else 60 * table_minutes(self.road, stage) * self.pace
+        pace = 1.0 if stage.alike and self.road.preset != "pocket" else self.pace
+        return 60 * table_minutes(self.road, stage) * pace or None
 
     @classmethod
     def of(cls, road: Road, todo: Sequence[Stage]) -> "Reckoned":
-        """Ask `lab plan` about the first stage that it knows and whose input is there."""
-        said, memory = "as on a core that trains 2,000 tokens a second; nothing was measured here", "not known"
+        """Ask `lab plan` about the first stage that leaves a run and whose input is there; where it cannot tell, about
+        tuning the same model."""
         for stage in todo:
-            if stage.out or (road.missing(stage) and not _planned_alone(road, stage)):
+            alone = road.preset == "laptop" and stage.name == "pretrain"  # its text need not be there
+            if stage.out or (road.missing(stage) and not alone):
                 continue
-            told = plan(_plan_arguments(road, stage))
-            memory = _memory(told.get("memory"), stage) or memory
-            time_told = told.get("time", {})
-            seconds, speed = time_told.get("seconds"), time_told.get("tok_s")
-            if seconds is None:
-                return cls(
-                    1.0, None, None, said + (f" ({time_told['said']})" if "said" in time_told else ""), memory, road
-                )
-            pace = (
-                REFERENCE / speed
-                if road.preset == "laptop" and speed
-                else seconds / (60 * table_minutes(road, stage) or 1)
-            )
-            return cls(
-                pace,
-                stage,
-                seconds,
-                f"{stage.name}: {time_told['said']}; the others as much slower or faster",
-                memory,
-                road,
-            )
-        return cls(1.0, None, None, said, memory, road)
+            told = plan(_plan_arguments(road, stage, alone))
+            time, first, of = told.get("time", {}), stage, stage.name
+            if time.get("seconds") is None and (model := road.model(stage)):
+                told, first = plan(["sft", "--model", model]), None
+                time, of = told.get("time", {}), f"lab sft --model {model}"
+            memory = _memory(told.get("memory"), of)
+            if (seconds := time.get("seconds")) is None:
+                return cls(road, said=cls.said + (f" ({time['said']})" if "said" in time else ""), memory=memory)
+            said = f"{of}: {time['said']}; the others as much slower or faster"
+            minutes = table_minutes(road, first or road.find("sft"))
+            pace = REFERENCE / time["tok_s"] if alone else seconds / (60 * minutes) if minutes else 1.0
+            return cls(road, pace, first, seconds, said, memory)
+        return cls(road)
 
 
 def table_minutes(road: Road, stage: Stage) -> float:
@@ -106,27 +97,23 @@ def table_minutes(road: Road, stage: Stage) -> float:
     return stage.minutes
 
 
-def _planned_alone(road: Road, stage: Stage) -> bool:
-    return road.preset == "laptop" and stage.name == "pretrain"
-
-
-def _plan_arguments(road: Road, stage: Stage) -> list[str]:
-    """The laptop's text is not there yet: its steps cost the same on any."""
+def _plan_arguments(road: Road, stage: Stage, alone: bool) -> list[str]:
+    """A plan needs no name; steps on a text that is not there yet cost what they cost on any."""
     args = road.arguments(stage)
-    if _planned_alone(road, stage) and "--iters" not in args:
+    if alone and "--iters" not in args:
         args += ["--iters", str(LAPTOP_STEPS)]
-    for flag in ("--data", "--name") if _planned_alone(road, stage) else ("--name",):
+    for flag in ("--data", "--name") if alone else ("--name",):
         if flag in args:
             del args[args.index(flag) : args.index(flag) + 2]
     return args
 
 
-def _memory(told: dict[str, Any] | None, stage: Stage) -> str:
+def _memory(told: dict[str, Any] | None, of: str) -> str:
     if not told or not told.get("need"):
-        return ""
+        return "not known"
     how = "measured" if told["measured"] else "about"
     need, free = size(told["need"]), size(told["available"])
-    return f"{told['band']}: {stage.name} takes {how} {need} of {free} free; later stages less or as much"
+    return f"{told['band']}: {of} takes {how} {need} of {free} free; later stages less or as much"
 
 
 def plan(args: Sequence[str]) -> dict[str, dict[str, Any]]:

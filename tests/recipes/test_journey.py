@@ -12,6 +12,7 @@ from lab.runs import LIVE, inspect, read_json, read_lines, root
 from recipes import cli, flags
 from recipes.journey import Config, part_of, road_of
 from recipes.stages import STAGES, Road, fingerprint, judge
+from recipes.walking import Reckoned, table_minutes
 from tests.conftest import stories
 from tests.recipes.conftest import Here, Refused, Start, steps, until
 from tui.data import road as window
@@ -123,15 +124,25 @@ def test_refusals(refused: Refused, tmp_path: Path, home: Path) -> None:
     refused("journey", "--flags", bad, says="no stage nothing")
 
 
-def test_the_plan_of_a_journey_writes_nothing(here: Here, small: Path) -> None:
-    before = sorted(path.name for path in small.iterdir())
-    said = here("journey", "--dry-run", "--from", "probes", "--to", "code", "--name", "other")
+def test_the_plan_of_a_journey_writes_nothing(here: Here, home: Path) -> None:
+    said = here("journey", "--dry-run", "--from", "selfplay", "--name", "other")
     assert said.code == 0, said
-    rows = [line.split()[0] for line in said.out.splitlines() if " to do" in line]
-    assert rows == ["probes", "sft", "interrogate", "search", "code"]
-    assert "lab probes --model pocket-base --seed 0 --name other-probes" in said.out
-    assert "memory  SAFE" in said.out or "memory  TIGHT" in said.out
-    assert sorted(path.name for path in small.iterdir() if path.name != ".cache") == before
+    assert [line.split()[0] for line in said.out.splitlines() if " to do" in line] == ["selfplay"]
+    assert "lab selfplay --seed 0 --name other-selfplay" in said.out
+    assert "\nmemory  " in said.out
+    assert "\ntime    about " in said.out
+    assert not list(home.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("iters", "minutes"),
+    [([], 6.6), (["--iters", "70"], 0.66), (["--learning-rate", "1"], 6.6), (["--iters", "x"], 6.6)],
+)
+def test_a_shorter_stage_is_reckoned_shorter(iters: list[str], minutes: float) -> None:
+    road = Road("mine", flags={"sft": iters})
+    assert table_minutes(road, road.find("sft")) == pytest.approx(minutes)
+    assert Reckoned(road, pace=2.0).seconds(road.find("sft")) == pytest.approx(120 * minutes)
+    assert Reckoned(road, 2.0, road.find("sft"), 5.0).seconds(road.find("sft")) == 5.0
 
 
 @pytest.mark.slow
@@ -164,16 +175,16 @@ def test_a_journey_goes_on_after_kill_9_of_the_stage_of_itself_and_after_ctrl_c(
     base, talker = home / "mine-pretrain", home / "mine-sft"
 
     one = start("journey", "--flags", file, "--to", "sft")
-    until(lambda: 10 <= steps(base) < 110)
+    until(lambda: 10 <= steps(base) < 110, 120)
     os.kill(read_json(base / "status.json")["pid"], signal.SIGKILL)
-    out, err = one.communicate(timeout=30)
+    out, err = one.communicate(timeout=90)
     assert one.returncode == 2
     assert "pretrain failed: it was killed (signal 9)" in err
     assert "Traceback" not in out + err
     stood = steps(base)
 
     two = start("journey", "--to", "sft")  # knows how it began
-    until(lambda: 10 <= steps(talker) < 70, 60)
+    until(lambda: 10 <= steps(talker) < 70, 120)
     two.kill()
     two.wait(10)
     assert inspect(talker).state in LIVE  # the stage does not die with its journey
@@ -185,7 +196,7 @@ def test_a_journey_goes_on_after_kill_9_of_the_stage_of_itself_and_after_ctrl_c(
     assert resumed[0]["step"] <= stood
 
     three = start("journey", "--to", "sft")
-    out, err = three.communicate(timeout=60)
+    out, err = three.communicate(timeout=120)
     assert three.returncode == 0, err
     assert "waiting for it to end" in out
     assert "pretrain: there already" in out
@@ -197,9 +208,9 @@ def test_a_journey_goes_on_after_kill_9_of_the_stage_of_itself_and_after_ctrl_c(
     ]
 
     four = start("journey", "--from", "selfplay", "--to", "selfplay")
-    until(lambda: 5 <= steps(home / "mine-selfplay") < 350, 60)
+    until(lambda: 5 <= steps(home / "mine-selfplay") < 350, 120)
     four.send_signal(signal.SIGINT)
-    out, err = four.communicate(timeout=30)
+    out, err = four.communicate(timeout=90)
     assert four.returncode == 130
     assert "Stopped in stage 1 of 1, selfplay at step" in out
     assert "Go on: lab journey --name mine" in out

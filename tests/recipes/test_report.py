@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from recipes import curves, record
+from recipes import cli, curves, flags, record
 from recipes.card import ROWS
 from recipes.findings import Sources, findings
 from recipes.record import RECORD, changed, digest, flat, hashes, numbers
-from tests.claims.table import CLAIMS
+from tests.claims.table import CLAIMS, Claim
 from tests.conftest import REPO
 from tests.recipes.conftest import Here, Refused
 
@@ -97,6 +97,14 @@ def test_the_committed_record_and_the_card_speak_of_the_same_claims() -> None:
             figures = record.claims()[one.source]["figures"]
             for key in (one.before, one.after):
                 assert not key or ":" in key.partition(" - ")[0] or key in figures, (one.claim, key)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=[claim.name for claim in CLAIMS])
+def test_every_claims_command_is_understood(claim: Claim) -> None:
+    for name, *args in (claim.command(1), *(words for _, words in claim.first(1))):
+        kind = flags.config((cli.RECIPES | cli.COMMANDS)[name][0])
+        cli.parse(name, type("module", (), {"Config": kind, "__doc__": ""}), args)
+        assert "SEED" not in " ".join(args)
 
 
 def test_figures_are_named_by_event_probe_and_place() -> None:
