@@ -107,8 +107,12 @@ def run(config: Config) -> int:
                      road=[stage.name for stage in part])  # fmt: skip
         try:
             code = walk(road, part, journal, config.fresh, watch)
+        except KeyboardInterrupt:  # between two stages
+            journal.keep(state="stopped", at="")
+            watch.say(f"Stopped. Go on: {again_line(road)}")
+            return 130
         except BaseException:
-            journal.keep(state="failed")
+            journal.keep(state="failed", at="")
             raise
         journal.keep(state="stopped" if code else "done", at="")
     if not code:

@@ -291,7 +291,8 @@ class Watch:
         grid.add_row("stage", f"{self.number} of {self.of}, {self.stage}", "all left", f"about {duration(left)}{until}")
         grid.add_row("step", f"{done:,} of {f'{total:,}' if total else '?'}", "stage left", duration(status.get("eta")))
         grid.add_row("loss", loss, "memory", f"{status.get('mem_process', 0):.2f} GB")
-        share = (self.number - 1 + (done / total if total else 0)) / max(1, self.of)
+        gone = time.monotonic() - self.began
+        share = gone / (gone + left) if left is not None and gone + left else (self.number - 1) / max(1, self.of)
         parts: list[Any] = [Padding(ProgressBar(total=1.0, completed=share), 0), grid]
         if note := self.note or str(status.get("note") or ""):
             parts.append(Text(note.translate(CONTROLS), style="dim"))
