@@ -13,6 +13,7 @@ lie in weights/.claims-SEED. `lab report` makes the report card of it.
 import argparse
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -115,7 +116,8 @@ def main() -> int:
             revision = subprocess.run(
                 ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
             )
-            figures = {k: [round(f[k], 4) for f in found] for k in found[0] if all(k in f for f in found)}
+            kept = [k for k in found[0] if all(k in f for f in found) and re.fullmatch(claim.keep or ".*", k)]
+            figures = {k: [round(f[k], 4) for f in found] for k in kept}
             row = {"command": ["lab", *claim.command(0)], "seeds": args.seeds, "figures": figures}
             row |= {"revision": revision.stdout.strip(), "files": files}
             keep(claim.name, row)

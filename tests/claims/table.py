@@ -37,6 +37,7 @@ class Claim:
     more: tuple[str, ...] = field(default=())  # HOME/ is the seed's weights root, SEED the seed
     recipe: str = ""  # where it is not the name
     json: bool = False
+    keep: str = ""  # a pattern: of very many figures those that are kept
     makes: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (file in HOME, the command that makes it) before
     seeded: bool = True
 
@@ -63,7 +64,6 @@ RL = (
 )  # fmt: skip
 SOLVING = (*COMMON, *TOOLS, *LOOKING, "recipes/code.py", "recipes/demonstrate.py", "recipes/lessons/letters.py",
            "recipes/lessons/solve.py")  # fmt: skip
-WORLD = ("recipes/pocket/*.py", "weights/pocket-base/*.safetensors")
 BASE = ("lab/model.py", "lab/learn.py", "lab/loss.py", "lab/data.py", "lab/tokenizer.py", "lab/lookback.py",
         "recipes/pretrain.py", "recipes/recall.py", "recipes/pocket/*.py")  # fmt: skip
 GAMES = ("lab/model.py", "lab/learn.py", "lab/loss.py", "recipes/selfplay.py", "recipes/arena.py", "recipes/tournament.py",
@@ -135,19 +135,20 @@ CLAIMS = (
          ("ln_v - first_loss", ">=", -0.10), ("ln_v - first_loss", "<=", 0.50)),
     ),
     Claim(
-        "probes", lambda seed: "pocket-base",
-        (*WORLD, "recipes/probes.py", "recipes/probing/*.py", "lab/batch.py", "lab/sample.py"),
+        "probes", lambda seed: f"pretrain-seed-{seed}",
+        (*BASE, "recipes/probes.py", "recipes/probing/*.py", "lab/batch.py", "lab/sample.py"),
         (("few-shot.shots_8_right_share - few-shot.shots_0_right_share", ">=", 0.30),
          ("assistant.turns_1_kinds_talk_share - assistant.bare_kinds_talk_share", ">=", 0.30),
          ("regurgitation.told_100_recited_share", ">=", 0.90), ("regurgitation.told_1_recited_share", "<=", 0.10)),
+        keep=r"cpu_s|.*(right|recited|talk|know)_share|calibration.*(error|gap)",
     ),
     Claim(
         "context", lambda seed: f"search-seed-{seed}", (*COMMON, *TOOLS, *LOOKING, "recipes/commands/context.py"),
         (("rows.0.context - rows.0.weights", ">=", 0.50), ("rows.3.context - rows.3.weights", ">=", 0.50)), json=True,
     ),
     Claim(
-        "probe-knowledge", lambda seed: "pocket-base",
-        (*WORLD, "recipes/commands/probe_knowledge.py", "recipes/probing/neurons.py"),
+        "probe-knowledge", lambda seed: f"pretrain-seed-{seed}",
+        (*BASE, "recipes/commands/probe_knowledge.py", "recipes/probing/neurons.py"),
         (("neuron.auroc - spelling.auroc", ">=", 0.05), ("neuron.low - shuffled.neuron.auroc", ">=", 0.0)), json=True,
     ),
     Claim(
@@ -180,5 +181,6 @@ CLAIMS = (
         "gap", lambda seed: f"sft-seed-{seed}", (*COMMON, *KNOWING, *TASTE, "recipes/commands/gap.py", "recipes/bestof.py"),
         (("models.0.tells.mean", ">=", 0.60), ("models.0.best_of.16.gold.mean", ">=", 0.30)),
         ("--reward", "reward-model-seed-SEED"), json=True,
+        keep=r"cpu_s|.*(mean|tells).*",
     ),
 )  # fmt: skip
