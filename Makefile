@@ -22,9 +22,10 @@ test: setup-dev check
 quick: setup-dev check
 	.venv/bin/python -m pytest -m "not slow"
 
-# What the recipes show over two seeds, measured again where the code has changed (hours); `make stale` lists the figures.
+# What the recipes show over two seeds, measured again where the code has changed (hours), and the report card of it; `make stale` lists the figures.
 claims: setup-dev
 	.venv/bin/python -m tests.claims
+	$(LAB) report --out docs
 
 stale: setup-dev
 	.venv/bin/python -m tests.claims --list
