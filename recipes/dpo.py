@@ -13,8 +13,8 @@ RLHF.
 
 Measured with the first example and two passes (--iters 112; 1,000 rankings of pocket-sft's jokes, noise .5; one run, 5
 CPU-minutes): at steps 0 / 20 / 60 / 80 / 112 held-out pair accuracy .50 / .67 / .68 / .69 / .70 (the reward model's .74, length
-alone .63, ceiling .85), KL 0 / 0.3 / 1.3 / 2.2 / 3.0 nats, gold of 128 replies -.15 / .57 / 1.20 / 1.19 / .92. So it is
-over-optimised as well: agreement still rises when the replies become worse, and one pass is the default.
+alone .63, ceiling .85), KL 0 / 0.3 / 1.3 / 2.2 / 3.0 nats, gold of 128 replies -.15 (one of them ran on) / .57 / 1.20 / 1.19
+/ .92. So it is over-optimised as well: agreement still rises when the replies become worse, and one pass is the default.
 
 Examples:
   lab rank --by gold --out jokes.jsonl && lab dpo --rankings jokes.jsonl
@@ -297,7 +297,7 @@ def run(config: Config, record: Run) -> None:
     try:
         sets = referred(record, model, sets)
     except Stopping:
-        record.say(f"Stopped before the first step. Begin again: lab {record.recipe} --rankings {config.rankings}")
+        record.cut_short()
         return
     reference = opened(config).network if full else None
     tuning.dress(config, record, model)

@@ -170,8 +170,8 @@ def road(run: str, proxy_std: float, gold_std: float) -> Road:
         if row.get("event") == "gap" and isinstance(row.get("text"), str) and _number(row.get("gold")) is not None:
             proxy = _number(row.get("proxy"))
             texts[int(row["step"])] = {
-                "text": row["text"], "prompt": row.get("prompt", ""), "gold": (row["gold"] - base) / gold_std,
-                "proxy": math.nan if proxy is None else proxy / proxy_std,
+                "text": row["text"], "prompt": row.get("prompt", ""), "text_gold": (row["gold"] - base) / gold_std,
+                "text_proxy": math.nan if proxy is None else proxy / proxy_std,
             }  # fmt: skip
     return Road(run, str(read_json(folder / "run.json").get("parent") or ""), places, texts)
 

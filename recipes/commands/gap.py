@@ -14,7 +14,8 @@ Ctrl-C stops, and shows what there is so far. Intervals are 95 % over prompts.
 
 Measured (pocket-sft's jokes, a reward model from 1,000 rankings, 40 prompts, --samples 256): telling .79 [.78, .80] (held-out
 rankings .74, their ceiling .85), doing .20; the best of 4 / 16 / 64 / 256 is a top reply .47 / .74 / .82 / .78 of the time and
-has quality +.50 / +.69 / +.75 / +.70 at reward +.79 / +1.18 / +1.44 / +1.56: beyond 64 the reward is gamed.
+has quality +.50 / +.69 / +.75 / +.70 at reward +.79 / +1.18 / +1.44 / +1.56: beyond 64 the reward still
+rises, and quality does not.
 
 Examples:
   lab gap --reward reward-model-1                              the model whose replies were ranked

@@ -12,6 +12,11 @@ Quality (gold) is the hidden judge's of the pocket world's jokes, or of your own
 (--gold), as in the paper. All in standard deviations of the model's own replies, 0 their mean. Intervals are 95 % over prompts
 (bootstrap). Ctrl-C stops the sampling, and shows what there is so far; --pool keeps it.
 
+Measured (pocket-sft's jokes, a reward model from 1,000 rankings, 40 prompts, 256 replies each; one pool, about 5 CPU-minutes):
+best-of-n gold d (.82 [.76, .89] - .23 [.19, .28] d), R2 .99, highest at 3.2 nats (n = 64: +.74 at proxy +1.44); n = 256 +.70
+[.57, .81] at +1.56. Ever more of the winners are nonsense in a form it likes: "The station lost a ladder at the station, and
+now the ladder is happy."
+
 Examples:
   lab study --reward reward-model-1                                 best-of-n of the model whose replies were ranked
   lab study --reward reward-model-1 --runs rlhf-1 --runs rlhf-2 --runs dpo-1 --picture study.svg
@@ -102,11 +107,11 @@ def run(config: Config) -> int:
                 asdict(place) | {"d": place.d, "prompt": text_of(t[0]), "text": t[1], "text_proxy": t[2], "text_gold": t[3]}
                 for place, t in zip(many.places, texts, strict=True)
             ],
-            "curve": told(curve), "intervals": spans,
+            "curve": told(curve, many.places), "intervals": spans,
         },
         "runs": [
             {
-                "run": one.name, "parent": one.parent, "curve": told(through(one)),
+                "run": one.name, "parent": one.parent, "curve": told(through(one), one.places),
                 "places": [asdict(p) | {"d": p.d} | one.texts.get(p.label, {"text": None}) for p in one.places],
             }
             for one in roads
@@ -135,9 +140,12 @@ def through(one: Road) -> Curve | None:
     return fitted("rl", [p.d for p in one.places], [p.gold for p in one.places])
 
 
-def told(curve: Curve | None) -> dict[str, Any] | None:
-    """A curve as figures."""
-    return None if curve is None else asdict(curve) | {"top": curve.top, "formula": str(curve)}
+def told(curve: Curve | None, places: Sequence[Place]) -> dict[str, Any] | None:
+    """A curve as figures; its top is told where places reach half as far at least, beyond which it is a guess."""
+    if curve is None:
+        return None
+    seen = curve.top is not None and curve.top <= 2 * max(p.d for p in places)
+    return asdict(curve) | {"top": curve.top if seen else None, "formula": str(curve)}
 
 
 def clean(value: Any) -> Any:
@@ -200,8 +208,7 @@ def table(console: Console, title: str, label: str, places: Sequence[dict[str, A
     for row in places:
         proxy, gold = (cell(row["spans"].get(name), row[name]) for name in ("proxy", "gold"))
         text = row.get("text")
-        scores = (row.get("text_proxy", row["proxy"]), row.get("text_gold", row["gold"]))
-        said = f"({scores[0]:+.1f}, {scores[1]:+.1f}) {short(text)}" if text else ""
+        said = f"({row['text_proxy']:+.1f}, {row['text_gold']:+.1f}) {short(text)}" if text else ""
         found.add_row(f"{row['label']}", f"{row['kl']:.2f}", f"{row['d']:.2f}", proxy, gold, escape(said))
     console.print(found)
     console.print()

@@ -178,7 +178,7 @@ def test_a_run_is_a_road_of_its_held_out_looks(home: Path) -> None:
     assert [(p.label, p.d, p.gold) for p in found.places] == [(0, 0, 0), (10, 1, 1), (20, 2, -0.5), (30, 3, -1.5)]
     assert [p.proxy for p in found.places[:3]] == pytest.approx([0, 1, 2])
     assert math.isnan(found.places[3].proxy)
-    assert found.texts[20] == {"text": "The the the.", "prompt": "Tell.", "gold": -3.0, "proxy": 3.0}
+    assert found.texts[20] == {"text": "The the the.", "prompt": "Tell.", "text_gold": -3.0, "text_proxy": 3.0}
     rlhf(home, "s", [{"step": i, "kl": float(i), "gold": float(i), "reward": 0.0} for i in range(3)])
     assert [p.kl for p in road("s", 1.0, 1.0).places] == [0, 1, 2]  # of training replies, where nothing was held out
     rlhf(home, "none", [{"step": 1, "loss": 1.0}])
@@ -222,6 +222,7 @@ def test_the_commands(here: Here, refused: Refused, small: Path, tmp_path: Path)
     assert found["best_of_n"]["curve"] is None  # two places away from the start are too few
     (run,) = found["runs"]
     assert run["places"][2]["text"] == "The the the."
+    assert [place["gold"] * found["gold_std"] for place in run["places"]] == pytest.approx([0, 2, -1, -3])
     assert run["curve"]["form"] == "rl"
     assert tree.parse(tmp_path / "study.svg").getroot().tag.endswith("svg")
 
