@@ -227,9 +227,10 @@ def put_last(config: Config, record: Run, before: Path, policy: Path, copy: Path
     if config.gold:
         some = compared(config, some[: 4 * config.found], room)
     bad = ask(record, some) if not config.gold and config.data else some[: config.found]
-    last = {key_of(one.prompt): one for one in reversed(bad)}
-    rows = [row_of(worst(one, last[one.key].text) if room.get(one.key) is one and one.key in last else one)
-            for one in ranked]  # fmt: skip
+    last: dict[str, Found] = {}
+    for one in bad:
+        last.setdefault(key_of(one.prompt), one)
+    rows = [row_of(worst(r, last[r.key].text) if room.get(r.key) is r and r.key in last else r) for r in ranked]
     write_atomic(copy, "".join(json.dumps(row) + "\n" for row in rows))
     write_atomic(beside, "".join(episodes.line(one._asdict()) for one in last.values()))
     return list(last.values())

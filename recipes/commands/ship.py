@@ -1,7 +1,9 @@
 """Copy a finished run, thinned and with weights in bf16, as a model to share.
 
-The copy keeps how it came to be (run.json, without the folder of --data), every tenth metrics row, the events and the
-samples; checkpoints, optimiser state and control lines stay behind. Of run@step it keeps the record up to that step.
+The copy keeps how it came to be (run.json, without the folders of its files), every tenth metrics row, the events and the
+samples; checkpoints, optimiser state and control lines stay behind. Of run@step it keeps the record up to that step. Of a run
+that names a best checkpoint (lab rlhf) the weights are those; run@last has the last ones. A reward model keeps its heads and
+members.
 This is how the pocket-* models in this repository were made.
 
 Examples:
@@ -21,10 +23,11 @@ from typing import Annotated, Any, Literal
 import mlx.core as mx
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from lab import convert, dequantise, weights
+from lab import convert, dequantise, reward, weights
 from lab.errors import UserError, expand
 from lab.runs import NAME, find, inspect, read_json, read_lines, root
 
+FILES = ("data", "rankings", "reward", "search")  # flags whose value may be a path on this computer
 KEPT = ("knowledge.jsonl", "before.json")  # what an interrogation found; later stages read it
 MODEL = ("generation_config.json", "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -51,13 +54,17 @@ def run(config: Config) -> int:
     if config.every < 1:
         raise UserError(f"--every {config.every}: must be at least 1")
     source, checkpoint = find(config.run)
+    best = checkpoint == source and (source / "best").is_file()
+    if best:
+        checkpoint = find(f"{config.run}@best")[1]
     info = inspect(source)
     if info.state not in ("done", "stopped"):
         raise UserError(f"{config.run}: its state is {info.state}; ship a run that is done or stopped")
     target = _target(config, source)
     with convert.aside(target, config.replace) as folder:
-        _copy(config, source, checkpoint, folder)
-    print(f"{target}: {convert.size_of(target) / 1e6:.2f} MB")
+        _copy(config, source, checkpoint, best, folder)
+    of = f" (weights of step {int(checkpoint.name)}, the best)" if best else ""
+    print(f"{target}: {convert.size_of(target) / 1e6:.2f} MB{of}")
     return 0
 
 
@@ -77,17 +84,36 @@ def _target(config: Config, source: Path) -> Path:
     return target
 
 
-def _copy(config: Config, source: Path, checkpoint: Path, target: Path) -> None:
-    dtype = weights.DTYPES[config.dtype]
-    arrays = weights.load_arrays(checkpoint / "model.safetensors")
-    floating = {k for k, v in arrays.items() if mx.issubdtype(v.dtype, mx.floating)}
-    arrays |= {k: dequantise.cast(arrays[k], dtype, str(checkpoint)) for k in floating}
-    weights.save_arrays(target / "model.safetensors", arrays)
+def _copy(config: Config, source: Path, checkpoint: Path, best: bool, target: Path) -> None:
+    _cast(config, checkpoint / "model.safetensors", target)
     weights.write_json(target / "config.json", read_json(source / "config.json") | {"torch_dtype": config.dtype})
     for name in MODEL:
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
-    _copy_record(config, source, int(checkpoint.name) if checkpoint != source else None, target)
+    _copy_reward(config, checkpoint, target)
+    _copy_record(config, source, int(checkpoint.name) if checkpoint != source and not best else None, target)
+    if best:
+        weights.write_json(target / "run.json", read_json(target / "run.json") | {"weights_step": int(checkpoint.name)})
+
+
+def _cast(config: Config, path: Path, target: Path) -> None:
+    """Weights in the dtype that is asked for."""
+    dtype, arrays = weights.DTYPES[config.dtype], weights.load_arrays(path)
+    floating = {k for k, v in arrays.items() if mx.issubdtype(v.dtype, mx.floating)}
+    arrays |= {k: dequantise.cast(arrays[k], dtype, str(path.parent)) for k in floating}
+    weights.save_arrays(target / "model.safetensors", arrays)
+
+
+def _copy_reward(config: Config, source: Path, target: Path) -> None:
+    """Of a reward model heads, gain and bias, and its further members."""
+    if not (source / reward.TOLD).is_file():
+        return
+    shutil.copyfile(source / reward.HEADS, target / reward.HEADS)
+    told = read_json(source / reward.TOLD)
+    weights.write_json(target / reward.TOLD, told | ({"policy": config.parent} if config.parent else {}))
+    for k in range(1, int(told.get("members", 1))):
+        reward.member_folder(target, k).mkdir()
+        _cast(config, reward.member_folder(source, k) / "model.safetensors", reward.member_folder(target, k))
 
 
 def _copy_record(config: Config, source: Path, step: int | None, target: Path) -> None:
@@ -124,16 +150,18 @@ def _copy_record(config: Config, source: Path, step: int | None, target: Path) -
 
 
 def _unplaced(passport: dict[str, Any]) -> dict[str, Any]:
-    """run.json without where on this computer the training text lay: of a path to it the last component stays."""
+    """run.json without where on this computer the files lay that it read: of a path the last component stays."""
     config, argv = passport.get("config"), passport.get("argv")
-    if isinstance(config, dict) and isinstance(config.get("data"), str):
-        passport["config"] = config | {"data": Path(config["data"]).name}
+    if isinstance(config, dict):
+        placed = {name: config[name] for name in FILES if isinstance(config.get(name), str)}
+        passport["config"] = config | {name: Path(path).name for name, path in placed.items()}
     if isinstance(argv, list):
         words = [str(word) for word in argv]
         for i, word in enumerate(words):
-            if word.startswith("--data="):
-                words[i] = f"--data={Path(word.removeprefix('--data=')).name}"
-            elif i and words[i - 1] == "--data":
+            flag, equals, value = word.partition("=")
+            if equals and flag.removeprefix("--") in FILES:
+                words[i] = f"{flag}={Path(value).name}"
+            elif i and words[i - 1].startswith("--") and words[i - 1].removeprefix("--") in FILES:
                 words[i] = Path(word).name
         passport["argv"] = words
     return passport

@@ -19,7 +19,7 @@ from lab.runs import find, inspect, read_json, read_lines
 from lab.samples import bucketed
 from lab.task import Score
 from recipes import gold_judge, reinforce, rlhf, taste
-from recipes.pocket.jokes import joke_prompts
+from recipes.pocket.jokes import joke, joke_prompts
 from recipes.rlhf import Look, best, over
 from tests.recipes.conftest import Here, Refused, same
 
@@ -31,7 +31,7 @@ def judge(folder: Path, members: int = 1) -> Path:
     model = weights.load("pocket-sft")
     scorers = [Scorer(model.network, seed) for seed in range(members)]
     rm = RewardModel(model, scorers, about={"policy": "pocket-sft"})
-    rm.normalise([rm.encode("Hi!", text) for text in ("The cow went home.", "No.", "A sock! A sock.", "I am a robot")])
+    rm.normalise([rm.encode(prompt.replace(":", "."), text) for prompt, text in map(joke, range(24))])
     shutil.copytree(find("pocket-sft")[0], folder)
     for k in range(1, members):
         reward.member_folder(folder, k).mkdir()
