@@ -419,7 +419,9 @@ def test_the_form_begins_with_other_prompts(small: Path, tmp_path: Path) -> None
         await pilot.press("enter")
         await shows(pilot, app, "prompt 1 of 2", "Name a")
         assert any("left out 1 rows" in one.message for one in app._notifications)
-        await pilot.press("s", "s")
+        await pilot.press("s")
+        await shows(pilot, app, "prompt 2 of 2")
+        await pilot.press("s")
         await shows(pilot, app, "All prompts are ranked")
 
     drive(go)
@@ -463,8 +465,8 @@ def test_a_ranking_session_in_a_terminal_that_is_killed(terminal: Callable[..., 
     shell.until("prompt 3 of 1,000")
     shell.keys("q")
     shell.until(r"ready\$ *$")
+    assert processes(small) == []
     shell.lab("rank")
     shell.until(r"\[1 of 1,000 ranked, 9 pairs")
     shell.keys("C-d")
-    shell.until("to train on: rankings 1, pairs 9")
-    assert processes(small) == []
+    shell.until("rankings 1, pairs 9")
