@@ -74,7 +74,8 @@ class Reckoned:
             if stage.out or (road.missing(stage) and not alone):
                 continue
             told = plan(_plan_arguments(road, stage, alone))
-            time, first, of = told.get("time", {}), stage, stage.name
+            time, of = told.get("time", {}), stage.name
+            first: Stage | None = stage
             if time.get("seconds") is None and (model := road.model(stage)):
                 told, first = plan(["sft", "--model", model]), None
                 time, of = told.get("time", {}), f"lab sft --model {model}"
