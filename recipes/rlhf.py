@@ -127,7 +127,7 @@ def check(config: Config) -> Config:
 
 def plan(config: Config) -> Plan:
     """What `run` would do, for `lab plan`."""
-    from recipes.trial import of_rlhf
+    from recipes.trial_policy import of_rlhf
 
     return of_rlhf(config)
 

@@ -1,29 +1,24 @@
 """What learning from preferences would need, for `lab plan`: some real steps on the real rankings and prompts."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from lab import device, rankings, reward, weights
-from lab.kl import Penalty
 from lab.learn import Learner, Schedule
-from lab.loss import policy_gradient
-from lab.pairwise import implied, pairwise, passes
+from lab.pairwise import pairwise, passes
 from lab.reward import Scorer
-from lab.samples import MOST
 from lab.weights import Model
-from recipes import grpo, practice, reinforce, taste, tuning
+from recipes import practice, tuning
 from recipes.estimate import Plan, Work, step_seconds, timed
 from recipes.ranking import Request, whole
 from recipes.rehearsal import START
 from recipes.reward_model import Sets, encoded
 
 if TYPE_CHECKING:
-    from recipes import dpo, reward_model, rlhf
+    from recipes import reward_model
 
 FEW = 4  # prompts whose replies are timed
 GENTLE = 1e-6  # a rate that changes next to nothing while steps are tried
@@ -35,15 +30,6 @@ def of_reward_model(config: "reward_model.Config") -> Plan:
 
     optimizer = tuning.optimizer_of(config, weights.load(config.model, lazy=True))
     return on_rankings(config, recipe, optimizer, config.ensemble, judged)
-
-
-def of_dpo(config: "dpo.Config") -> Plan:
-    """What `lab dpo` would do."""
-    from recipes import dpo as recipe
-
-    made = on_rankings(config, recipe, config.optimizer or "adamw", 1, preferred)
-    copy = 4 * (made.parameters or 0) if tuning.in_full(config, weights.load(config.model, lazy=True)) else 0
-    return replace(made, memory=None if made.memory is None else made.memory + copy)  # the reference
 
 
 def on_rankings(config: Any, recipe: Any, optimizer: str, members: int, work: Callable[..., Iterator[Work]]) -> Plan:
@@ -126,98 +112,4 @@ def judged(
         return timed(lambda: rm.raw([row for one in some for row in one.rows])), ""
 
     yield Work("looks", looks * rows / max(1, looked), look, True)
-    yield Work("start", 1, lambda: (START, ""))
-
-
-def preferred(config: "dpo.Config", sets: Sets, found: rankings.Rankings, iters: int, safe: bool) -> Iterator[Work]:
-    """The parts of the time of `lab dpo`."""
-    from recipes import dpo as recipe
-
-    model = recipe.opened(config)
-    per, pad = recipe.per_step(config, model), model.tokenizer.pad or 0
-    some = sets.held[: 4 * FEW]
-    every, few = len(sets.train) + len(sets.held), len(some)
-    yield Work("reference", every / few, lambda: (timed(lambda: recipe.thought(model.network, some, pad)), ""))
-    tuning.confine(config, model)
-    learner = Learner(model.network, Schedule(GENTLE, 100), config.optimizer or "adamw")
-    loss: Any = implied(config.beta)
-    grad_of, number = nn.value_and_grad(learner.model, loss), iter(range(1, 1 << 30))
-
-    def step(count: int) -> None:
-        learner.step(1, cast(Any, passes(sets.draw(config.seed, next(number), count), pad)), loss)
-
-    def gradient(count: int) -> None:
-        for batch in passes(sets.draw(config.seed, next(number), count), pad):
-            mx.eval(grad_of(learner.model, batch))
-
-    yield Work("steps", iters, lambda: step_seconds(step, gradient, per, safe, "rankings"), True)
-    looks, rows = 1 + -(-iters // config.steps_per_eval), len(sets.held) + min(recipe.LOOKED, len(sets.train))
-    yield Work("looks", looks * rows / few, lambda: (timed(lambda: recipe.thought(model.network, some, pad)), ""), True)
-    asked = [Request(reward.prompt_ids(model, one.prompt), [i]) for i, one in enumerate(found.held[: 4 * FEW])]
-
-    def answered() -> tuple[float, str]:
-        return timed(lambda: whole(model, asked, config.temp, config.max_tokens)), ""
-
-    yield Work("samples", looks * config.examine / len(asked), answered, True)
-    yield Work("start", 1, lambda: (START, ""))
-
-
-def of_rlhf(config: "rlhf.Config") -> Plan:
-    """What `lab rlhf` would do."""
-    model = tuning.open_model(config, lazy=True, chats=True)
-    where, name, members = reward.located(str(config.reward))
-    full, optimizer = tuning.in_full(config, model), config.optimizer or "adamw"
-    asked = taste.sides(model, config.data)
-    tuning.confine(config, model)
-    trained = sum(v.size for _, v in device.flat(model.network.trainable_parameters()))
-    iters, per = reinforce.steps(config), config.batch_size or grpo.PROMPTS
-    prompts = [len(reward.prompt_ids(model, taste.prompt_of(one))) for one in asked[0][:64]]
-    longest = min(model.context, max(prompts) + config.max_tokens)
-    judges = members * sum(
-        file.stat().st_size for file in where.glob("*.safetensors") if file.stem in ("model", "adapters")
-    )
-    one = memory(model, trained, [(max(1, MOST // longest), longest)])
-    copy = 4 * tuning.parameters(model) if full else 0
-    facts = {
-        "model": f"{model.name}: {tuning.parameters(model):,} parameters, {trained:,} trained ({'all' if full else 'lora'})",
-        "judge": f"{name}, {members} member{'s' if members > 1 else ''}",
-        "prompts": f"{len(asked[0]):,}, {per} a step, {config.group_size} replies each; held out {len(asked[1]):,}",
-    }
-    return Plan(
-        tuning.parameters(model), iters, facts=facts, memory=None if one is None else one + copy + judges,
-        checkpoint=practice.checkpoint(model, trained, optimizer),
-        checkpoints=1 + min(config.keep, 1 + iters // config.save_every),  # and the best one
-        work=lambda safe: pleased(config, iters, per if safe else 1),
-    )  # fmt: skip
-
-
-def pleased(config: "rlhf.Config", iters: int, per: int) -> Iterator[Work]:
-    """The parts of its time: one real step, and the replies of a look."""
-    model = reinforce.opened(config)
-    task = taste.opened(reward.load(str(config.reward)), model, config.data, config.pessimism)
-    reference = grpo.Reference(config, model)
-    tuning.confine(config, model)
-    pupil = grpo.Pupil(Learner(model.network, Schedule(GENTLE, 100), config.optimizer or "adamw"), Penalty(config.kl))
-    record = cast(Any, SimpleNamespace(name="plan", saved_step=0))
-    whole_step = config.batch_size or grpo.PROMPTS
-    with reinforce.toolbox(config, model) as tools:
-        loss = policy_gradient(config.temp, None, tools.banned)
-
-        def step(count: int) -> float:
-            few = replace(config, batch_size=count)
-            course = grpo.Course(few, record, model, task, tools, pupil, loss, lambda one: taste.ended(one, 1.0),
-                                 config.advantage, reference)  # fmt: skip
-            return timed(lambda: course.step(1))
-
-        def steps() -> tuple[float, str]:
-            step(1)  # warms up
-            return step(per) * whole_step / per, "a step measured here"
-
-        yield Work("steps", iters, steps, True)
-
-        def look() -> tuple[float, str]:
-            return timed(lambda: reinforce.held_out(replace(config, examine=FEW), model, task, tools)), ""
-
-        looks = 1 + -(-iters // config.steps_per_eval)
-        yield Work("looks", looks * min(config.examine, len(task.apart)) / FEW, look, True)
     yield Work("start", 1, lambda: (START, ""))
