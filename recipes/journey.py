@@ -241,7 +241,9 @@ def headline(road: Road, stage: Stage) -> str:
     if not stage.out:
         return inspect(road.folder(stage.name)).headline or "done"
     output = road.output(stage)
-    return f"{sum(1 for _ in read_lines(output)):,} rows" if output.is_file() else f"{output}"
+    if output.suffix == ".jsonl":
+        return f"{sum(1 for _ in read_lines(output)):,} rows"
+    return f"written; its words are in .journeys/{road.name}/{stage.name}.log"
 
 
 def reported(road: Road, stage: Stage) -> float:
