@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from recipes import cli, flags
 from recipes.journey import Config, part_of, road_of
 from recipes.stages import STAGES, Road, fingerprint, judge
 from recipes.walking import Reckoned, table_minutes
-from tests.conftest import stories
+from tests.conftest import REPO, stories
 from tests.recipes.conftest import Here, Refused, Start, steps, until
 from tui.data import road as window
 
@@ -134,15 +135,23 @@ def test_the_plan_of_a_journey_writes_nothing(here: Here, home: Path) -> None:
     assert not list(home.iterdir())
 
 
+def test_the_table_knows_how_many_steps_a_stage_takes() -> None:
+    """Its minutes are those of so many steps: who changes the steps measures the minutes."""
+    for stage in STAGES:
+        path = REPO / "recipes" / f"{'reinforce' if stage.name in ('grpo', 'rlhf') else stage.command}.py"
+        told = re.search(r"^ITERS = (\d+)", path.read_text(), re.M) if path.is_file() else None
+        assert not told or stage.steps == int(told[1]), stage.name
+
+
 @pytest.mark.parametrize(
     ("iters", "minutes"),
-    [([], 6.6), (["--iters", "70"], 0.66), (["--learning-rate", "1"], 6.6), (["--iters", "x"], 6.6)],
+    [([], 3.4), (["--iters", "70"], 0.34), (["--learning-rate", "1"], 3.4), (["--iters", "x"], 3.4)],
 )
 def test_a_shorter_stage_is_reckoned_shorter(iters: list[str], minutes: float) -> None:
-    road = Road("mine", flags={"sft": iters})
-    assert table_minutes(road, road.find("sft")) == pytest.approx(minutes)
-    assert Reckoned(road, pace=2.0).seconds(road.find("sft")) == pytest.approx(120 * minutes)
-    assert Reckoned(road, 2.0, road.find("sft"), 5.0).seconds(road.find("sft")) == 5.0
+    road = Road("mine", flags={"interrogate": iters})
+    assert table_minutes(road, road.find("interrogate")) == pytest.approx(minutes)
+    assert Reckoned(road, pace=2.0).seconds(road.find("interrogate")) == pytest.approx(120 * minutes)
+    assert Reckoned(road, 2.0, road.find("interrogate"), 5.0).seconds(road.find("interrogate")) == 5.0
 
 
 @pytest.mark.slow
