@@ -287,7 +287,8 @@ def run(config: Config, record: Run) -> None:
     model = opened(config)
     found = rankings.load(str(config.rankings))
     sets = encoded(model, found, tuning.longest(config, model))
-    sets = replace(sets, **{n: [replace(o, start=shared(o)) for o in getattr(sets, n)] for n in ("train", "held")})
+    train, held = ([replace(one, start=shared(one)) for one in side] for side in (sets.train, sets.held))
+    sets = replace(sets, train=train, held=held)
     began = read_json(record.folder / "data.json")
     if began and began.get("key") != sets.key:
         raise UserError(f"{record.name}: the rankings have changed since this run began; start a new run")

@@ -37,7 +37,7 @@ import numpy as np
 
 from lab import device, lora, rankings, reward, weights
 from lab.batch import Request
-from lab.errors import UserError, expand
+from lab.errors import UserError
 from lab.learn import Learner, Schedule, keeping, memory_stats
 from lab.pairwise import Ranked, pairwise, passes
 from lab.rankings import Ranking, Rankings
@@ -103,11 +103,7 @@ def check(config: Config) -> Config:
             raise UserError(f"--{field.replace('_', '-')} {getattr(config, field)}: must be at least {least}")
     if not 0 < config.temp <= 5:
         raise UserError(f"--temp {config.temp}: must lie above 0 and at most 5; greedy replies are all alike")
-    data = config.rankings
-    if data is None and not rankings.path_of().is_file():
-        raise UserError(f"no rankings yet ({rankings.path_of()}); make some with `lab rank`, or give --rankings FILE")
-    path = expand(data) if data is not None else rankings.path_of()
-    found = replace(config, rankings=str(path.resolve()) if path.exists() else data)
+    found = replace(config, rankings=rankings.located(config.rankings))
     rankings.load(str(found.rankings))  # what is no file of rankings is told before anything is written
     return found
 

@@ -165,3 +165,18 @@ def test_refusals(refused: Refused, small: Path, tmp_path: Path) -> None:
     refused("dpo", "--rankings", "jokes.jsonl", "--examine", "1", says="--examine 1: must be at least 2")
     refused("dpo", "--rankings", "jokes.jsonl", "--model", "nobody", says="nobody: no such folder")
     refused("dpo", "--rankings", "jokes.jsonl", "--max-seq-length", "5", says="too few rankings: 0 to train on")
+
+
+@pytest.mark.slow
+def test_a_plan_says_its_steps_and_times_them(here: Here, small: Path, tmp_path: Path) -> None:
+    jokes(tmp_path / "jokes.jsonl")
+    said = here("plan", "dpo", "--rankings", "jokes.jsonl", "--json", *FEW)
+    assert said.code == 0, said
+    told = {row["event"]: row for row in map(json.loads, said.out.splitlines())}
+    assert told["plan"]["steps"] == 3
+    assert told["plan"]["facts"]["ranked"] == "27 prompts, 81 pairs; held out 9"
+    assert (
+        told["plan"]["memory"]["need"] > 4 * 5 * told["plan"]["parameters"]
+    )  # weights, gradient, moments; the reference
+    assert told["time"]["seconds"] > 0
+    assert not list(small.glob("dpo*"))
