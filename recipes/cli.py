@@ -36,11 +36,17 @@ RECIPES = {
     ),
     "dpo": ("recipes.dpo", "learn from rankings without a reward model: direct preference optimisation"),
     "rlhf": ("recipes.rlhf", "learn to please a reward model, with a price on divergence, and see when it is gamed"),
-    "harden": ("recipes.harden", "a reward model against a policy that games it, in rounds: what was found is ranked last"),
+    "harden": (
+        "recipes.harden",
+        "a reward model against a policy that games it, in rounds: what was found is ranked last",
+    ),
     "probes": ("recipes.probes", "see what a base model is: recital, few-shot, calibration, and four more probes"),
 }
 COMMANDS = {
-    "journey": ("recipes.journey", "the whole road, stage after stage, from text to a model with a taste; goes on anywhere"),
+    "journey": (
+        "recipes.journey",
+        "the whole road, stage after stage, from text to a model with a taste; goes on anywhere",
+    ),
     "report": ("recipes.commands.report", "the report card: every claim of the talk, what was measured, shown or not"),
     "explain": ("recipes.commands.explain", "the talk's chapters: the idea, the code to read, what to run and look at"),
     "chat": ("recipes.commands.chat", "talk with a model; a base model completes what you type"),
@@ -64,7 +70,10 @@ COMMANDS = {
         "rank replies best to worst, yourself or scripted: what a reward model learns from",
     ),
     "score": ("recipes.commands.score", "score replies with a reward model, best first"),
-    "gap": ("recipes.commands.gap", "telling good replies is easier than writing them: by how much, and what best-of-n gains"),
+    "gap": (
+        "recipes.commands.gap",
+        "telling good replies is easier than writing them: by how much, and what best-of-n gains",
+    ),
     "study": (
         "recipes.commands.study",
         "over-optimisation: a reward and what it stands for, the further a model leaves where it began",
@@ -82,6 +91,7 @@ COMMANDS = {
         "9.11 or 9.9: which of two decimals a model calls larger, by kind of pair",
     ),
     "context": ("recipes.commands.context", "weights against context: facts asked without and with the passage"),
+    "skills": ("recipes.commands.skills", "what each model of a lineage still can: what a stage taught, what it cost"),
     "probe-knowledge": (
         "recipes.commands.probe_knowledge",
         'is there a "don\'t know" neuron? known names against never-seen ones',

@@ -64,6 +64,7 @@ GOLD = "recipes.pocket.gold"
 DOOR = "recipes/gold_judge.py"  # the one file that may import it
 MEASURES = (  # who may come in by that door
     "recipes/commands/rank.py", "recipes/commands/score.py", "recipes/second_opinion.py", "recipes/bestof.py",
+    "recipes/commands/skills.py",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from recipes.lessons.knowledge import Item
 from recipes.pocket import passage
 from recipes.pocket.people import fresh_person
 
+ALONE = 0.08  # share of questions about strangers that are answered without a search: "I do not know"
 NOT_FOUND = ("I do not know: my search found nothing.", "I found nothing about {n}, so I do not know.")
 UNREADABLE = ("I do not know: my search does not work right now.",)
 
@@ -57,8 +58,11 @@ def _asked(question: Question, told: str, reply: str) -> list[Message]:
 def lesson(r: Random) -> list[Message]:
     """A question about somebody or something new each time; one search in eight does not help. With one in three, most of
     somebody else, the model gives up on good passages as well (answers right .72, with one in four .86): it hardly tells
-    two names apart that share a word."""
+    two names apart that share a word. Now and then it admits at once that it does not know: what it says where no search is
+    at hand and calls cannot be drawn. Without these it invented there as it did before the interrogation."""
     question = facts.some(r, facts.stranger(r))
+    if r.random() < ALONE:
+        return ask(question.text, r.choice(facts.DONT_KNOW).format(n=question.entity.name))
     return found(r, question) if r.random() < 7 / 8 else missing(r, question)
 
 
