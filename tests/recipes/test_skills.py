@@ -36,6 +36,7 @@ def test_a_lineage_is_asked_from_its_root(
     told = json.loads(capsys.readouterr().out)
     assert [row["model"] for row in told["stages"]] == ["pocket-sft", "pocket-honest"]  # a base model answers nothing
     first, last = told["stages"]
-    assert first["known"] >= 0.8 and first["declines"] >= 0.8
+    assert first["known"] >= 0.8
+    assert first["declines"] >= 0.8
     assert first["admits"] <= 0.1 < last["admits"]  # what the interrogation taught
     assert told["worst"] == max(told["lost"].values())
