@@ -110,4 +110,6 @@ ROWS = (
         (("best_gain", ">=", 0.5), ("best_gold - held_gold", ">=", 0.0)), "lab rlhf --kl 0 --patience 3", "number"),
     Row("Hardening never ends", "bad texts found, first -> last round", "harden", "first.found", "last.found",
         (("last.found", ">=", 1.0),), "lab harden --rankings jokes.jsonl", "number"),
+    Row("One lineage keeps what it learnt", "what the skill that lost most has lost, all stages on", "skills", "", "worst",
+        (("worst", "<=", 0.05),), "lab skills --model pocket-reason"),
 )  # fmt: skip

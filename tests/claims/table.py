@@ -178,6 +178,10 @@ CLAIMS = (
         ("--iters", "240"), "grpo",
     ),
     Claim(
+        "skills", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, "recipes/commands/skills.py"), (("worst", "<=", 0.05),),
+        json=True, keep=r"cpu_s|worst|lost.*|stages.*", seeded=False,
+    ),
+    Claim(
         "gap", lambda seed: f"sft-seed-{seed}", (*COMMON, *KNOWING, *TASTE, "recipes/commands/gap.py", "recipes/bestof.py"),
         (("models.0.tells.mean", ">=", 0.60), ("models.0.best_of.16.gold.mean", ">=", 0.30)),
         ("--reward", "reward-model-seed-SEED"), json=True,
