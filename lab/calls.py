@@ -153,7 +153,7 @@ def _opens_thought(tokenizer: Tokenizer) -> bool:
         ids = chat.prompt(tokenizer, [chat.Message(role="user", content="?")])
     except UserError:  # no template: such a model completes text
         return False
-    return bool(think) and next((i == think[0] for i in reversed(ids) if i in think), False)
+    return think is not None and next((i == think[0] for i in reversed(ids) if i in think), False)
 
 
 def barred(marks: chat.Marks, tools: Sequence[str] | dict[str, Tool] = ()) -> frozenset[int]:

@@ -119,7 +119,9 @@ def solves(model: Model, count: int, tools: Tools) -> float:
 def jokes(model: Model, count: int, tools: Tools) -> float:
     """The mean hidden quality of jokes about what no ranking was about."""
     asked = taste.sides(model, None)[1][:count]
-    said = exam.texts(model, [one.messages for one in asked], temp=1.0, seed=1)
+    said = [
+        chat.plain(reply).strip() for reply in exam.replies(model, [one.messages for one in asked], temp=1.0, seed=1)
+    ]
     found = [gold_judge.scores(taste.prompt_of(one), [reply])[0] for one, reply in zip(asked, said, strict=True)]
     return exam.mean([float(value) for value in found])
 
