@@ -12,11 +12,13 @@ The score is a proxy: push on it, and the policy finds replies that the reward m
 Gold trains nothing. Each look names and keeps the text with the highest proxy and the lowest gold; the checkpoint with the best
 held-out gold stays, as NAME@best, and --patience or --max-kl end the run in time.
 
-Measured with the second example (60 steps, one seed, 5.1 CPU-minutes; a reward model of 1,000 rankings, pair accuracy .74), on
-held-out prompts: proxy +.06 -> +1.04, gold .26 -> 1.01 at step 10 -> 1.44 at 30 -> 1.52 at 60, which is +.78 standard deviations
-of the start's replies; KL 3.6 nats, entropy .55 -> .27 nats a token. Proxy and gold of single replies agree ever less: their
-correlation goes from .65 to .28. Not shown yet: that without a price gold falls below where it began. In 20 steps at
---kl 0 --learning-rate 1e-3 (KL 6.2 nats) the proxy went on to +1.02 while gold turned: 1.19 at step 10, 1.06 at step 20.
+Measured on jokes (a reward model of 1,000 rankings, pair accuracy .74; one seed; held-out prompts; gains in standard
+deviations of the start's replies). With the price, 50 steps, 3.7 CPU-minutes: proxy +.06 -> +1.08, gold .26 -> 1.68 (+.88)
+by way of 1.19, 1.46, 1.58, 1.67, so it stays; KL 3.8 nats. Without it, 70 steps, under 5 CPU-minutes: the proxy stays up
+(+1.18), gold is best at step 10 (1.19), then 1.06, 1.02, 1.05, .95, .62, .50; KL 17 nats, entropy .55 -> .05 nats a token;
+"At the station the feather met a feather. The feather left first." has proxy +1.19 and gold -1.35. Proxy and gold of single
+replies correlate at .65 before, at .12 after. Not shown: gold below where it began, let alone by a standard deviation. By
+these figures --patience 3 ends at step 40.
 
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
