@@ -1,9 +1,13 @@
-"""Memory figures: what the system says in its own words, and what a row of metrics holds."""
+"""Memory figures: what the system says in its own words, and what a row of metrics holds. Which kernels multiply."""
+
+import ctypes
+from pathlib import Path
 
 import mlx.core as mx
+import pytest
 
 import lab  # noqa: F401  (OpenBLAS before MLX)
-from lab import device
+from lab import blas, device
 from lab.learn import memory_stats
 
 STATUS = "Name:\tpython\nVmPeak:\t  802360 kB\nVmRSS:\t   91400 kB\nVmSwap:\t    5120 kB\nThreads:\t9\n"
@@ -40,3 +44,25 @@ def test_a_row_of_metrics_holds_all_figures_in_gigabytes() -> None:
     row = memory_stats()
     assert list(row) == ["mem_active", "mem_peak", "mem_cache", "mem_process", "mem_swap"]
     assert 0.01 < row["mem_process"] < 1000
+
+
+def test_intel_processors_get_the_kernels_that_their_flags_allow() -> None:
+    def told(vendor: str, flags: str) -> str:
+        core = f"vendor_id\t: {vendor}\nmodel\t\t: 207\nflags\t\t: fpu sse3 {flags}\nbugs\t\t: spectre_v1"
+        return "\n\n".join([core, core])
+
+    wide = "avx2 fma avx512f avx512dq avx512bw avx512vl"
+    assert blas.kernels(told("GenuineIntel", wide)) == "SKYLAKEX"
+    assert blas.kernels(told("GenuineIntel", "avx2 fma avx512f")) == "HASWELL"  # Knights Landing has few of them
+    assert blas.kernels(told("GenuineIntel", "avx")) is None
+    assert blas.kernels(told("AuthenticAMD", wide)) is None
+    assert blas.kernels("") is None
+
+
+@pytest.mark.skipif(blas.NAME is None, reason="no OpenBLAS here")
+def test_no_processor_of_today_multiplies_with_kernels_of_2004() -> None:
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    library = ctypes.CDLL(str(blas.NAME))
+    library.openblas_get_corename.restype = ctypes.c_char_p
+    core = library.openblas_get_corename().decode()
+    assert core.upper() != "PRESCOTT" or "avx2" not in cpuinfo
