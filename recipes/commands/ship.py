@@ -1,10 +1,9 @@
 """Copy a finished run, thinned and with weights in bf16, as a model to share.
 
-The copy keeps how it came to be (run.json, without the folders of its files), every tenth metrics row, the events and the
-samples; checkpoints, optimiser state and control lines stay behind. Of run@step it keeps the record up to that step. Of a run
-that names a best checkpoint (lab rlhf) the weights are those; run@last has the last ones. A reward model keeps its heads and
-members.
-This is how the pocket-* models in this repository were made.
+The copy keeps how it came to be (run.json, without the folders of its files), every tenth metrics row, the events, the samples
+and the replies of a few steps of reinforcement; checkpoints, optimiser state and control lines stay behind. Of run@step it
+keeps the record up to that step. Of a run that names a best checkpoint (lab rlhf) the weights are those; run@last has the last
+ones. A reward model keeps its heads and members. This is how the pocket-* models in this repository were made.
 
 Examples:
   lab ship pretrain-1 --to pocket-base
@@ -23,11 +22,12 @@ from typing import Annotated, Any, Literal
 import mlx.core as mx
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from lab import convert, dequantise, reward, weights
+from lab import convert, dequantise, episodes, reward, weights
 from lab.errors import UserError, expand
 from lab.runs import NAME, find, inspect, read_json, read_lines, root
 
 FILES = ("data", "rankings", "reward", "search")  # flags whose value may be a path on this computer
+EPISODES = 4  # steps of reinforcement whose replies are kept, from the first to the last
 KEPT = ("knowledge.jsonl", "before.json")  # what an interrogation found; later stages read it
 MODEL = ("generation_config.json", "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -147,6 +147,11 @@ def _copy_record(config: Config, source: Path, step: int | None, target: Path) -
             if not early or row.get("step", 0) <= end:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
     weights.write_json(target / "status.json", status)
+    told = [one for one in episodes.steps(source) if one <= end]
+    for k in {round(i * (len(told) - 1) / (EPISODES - 1)) for i in range(EPISODES)} if told else ():
+        path = episodes.path_of(target, told[k])
+        path.parent.mkdir(exist_ok=True)
+        shutil.copyfile(episodes.path_of(source, told[k]), path)
 
 
 def _unplaced(passport: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lab import weights
+from lab import episodes, weights
 from lab.display import CONTROLS
 from lab.runs import checkpoints, inspect, read_json, read_lines
 from lab.tokenizer import Tokenizer
@@ -275,6 +275,9 @@ def test_ship_takes_a_path_and_spares_what_it_did_not_make(
 def test_a_copy_of_an_earlier_step_tells_of_no_later_one(here: Here, home: Path, tiny_run: Path) -> None:
     shutil.copytree(tiny_run / "checkpoints" / "000000", tiny_run / "checkpoints" / "000003")
     assert read_json(tiny_run / "status.json")["headline"]
+    (tiny_run / "episodes").mkdir()
+    for step in range(1, 7):
+        episodes.path_of(tiny_run, step).write_text('{"group": 0}\n')
     assert here("ship", "tiny@3", "--to", "early", "--every", "1").code == 0
     copy = home / "early"
     rows = list(read_lines(copy / "metrics.jsonl"))
@@ -287,6 +290,8 @@ def test_a_copy_of_an_earlier_step_tells_of_no_later_one(here: Here, home: Path,
     assert info.status["loss"] == third["loss"]
     assert here("ship", "tiny@6", "--to", "late").code == 0
     assert inspect(home / "late").headline == inspect(tiny_run).headline
+    assert episodes.steps(copy) == [1, 2, 3]
+    assert episodes.steps(home / "late") == [1, 3, 4, 6]  # of many a few, from the first to the last
 
 
 @pytest.mark.parametrize("argv", [["pretrain", "--data", "{}"], ["pretrain", "--data={}", "--name", "tiny"]])
