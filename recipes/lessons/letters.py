@@ -41,17 +41,24 @@ def counted(r: Random, how: str) -> list[Message]:
     return ask(asked, reply_of(how, answer, f"{tally(word, letter)}.", f"' {word}'.count('{letter}')", answer))
 
 
+def copied(r: Random) -> str:
+    """A word to copy, mostly one whose letters are held out: a model copies only tokens that it has copied before. With a
+    few copies of each (of every everyday word as many) it still called ' soud'.count for sigobkehol and ' were likaf'.count
+    for happy: .86 right."""
+    u = r.random()
+    return r.choice(_WORDS["test"]) if u < 0.5 else r.choice(EVERYDAY) if u < 0.7 else invented_word(r)
+
+
 def repeated(r: Random) -> list[Message]:
-    """A word said again, also those whose letters are held out: a model copies only tokens that it has copied before (it
-    wrote 'kol' for pelol and 'by' for happy)."""
-    word = r.choice(EVERYDAY) if r.random() < 0.7 else invented_word(r)
+    """A word said again, also those whose letters are held out."""
+    word = copied(r)
     return ask(f"Say the word {word}.", f"{word}.")
 
 
 def rewritten(r: Random) -> list[Message]:
     """A word in capitals or backwards by code, also those whose letters are held out: that a word can be copied into a
     call is learnt token by token, and its count is not told."""
-    word = r.choice(EVERYDAY) if r.random() < 0.7 else invented_word(r)
+    word = copied(r)
     form, code, value = r.choice(
         (("Write {w} in capitals.", ".upper()", word.upper()), ("How is {w} written backwards?", "[::-1]", word[::-1]))
     )
