@@ -31,6 +31,13 @@ def solved(made: Problem, style: str) -> str | list[Part]:
     return [{"type": "think", "text": thought}, text(answer)]
 
 
+def retold(r: Random) -> str:
+    """A problem told again with its steps, as pretraining wrote it: keeps that skill without showing a reply that thinks.
+    Four stages on, thoughts in words were right in .43 of the cases; the base model is in .96 of three operations."""
+    made = drawn(r)
+    return f"{made.retold} {made.told} Answer: {made.answer}."
+
+
 def lesson(r: Random, shares: Sequence[float]) -> list[Message]:
     """A problem in one of the STYLES, drawn by its share."""
     style = r.choices(STYLES, shares)[0]
