@@ -154,10 +154,11 @@ CHAPTERS = (
         "and at greater length: tries that thought were right oftener. The reward cannot be fooled, so this may run "
         "on.",
         ("recipes/grpo.py:run", "lab/advantage.py:centred", "lab/loss.py:policy_gradient", "lab/rollout.py:rollout"),
-        ("lab grpo --model demonstrate-1", "lab eval --task problems --model demonstrate-1 --model grpo-1"),
+        ("lab grpo --model demonstrate-1", "lab eval --task problems --model demonstrate-1 --model grpo-1",
+         "lab skills --model grpo-1"),
         "share of replies that think, their length, and what is right, over the steps; one reply token by token",
         ("Thinking emerges", "... and thoughts lengthen", "The model finds which style suits it",
-         "RL on what can be verified can run on"),
+         "RL on what can be verified can run on", "One lineage keeps what it learnt"),
     ),
     Chapter(
         "alphago", "Past the teacher: move 37",

@@ -224,7 +224,7 @@ def put_last(config: Config, record: Run, before: Path, policy: Path, copy: Path
         return [Found(*(row[name] for name in Found._fields)) for row in read_lines(beside)]
     ranked = [one for one in rankings.read_file(before) if one.order]
     room = {one.key: one for one in ranked if len(one.options) < MOST and not rankings.held_out(one)}
-    some = [one for one in overrated(policy) if key_of(one.prompt) in room]
+    some = [one for one in overrated(policy) if (r := room.get(key_of(one.prompt))) and one.text not in r.options]
     if config.gold:
         some = compared(config, some[: 4 * config.found], room)
     bad = ask(record, some) if not config.gold and config.data else some[: config.found]

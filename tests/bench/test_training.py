@@ -1,13 +1,15 @@
 """The training benches run end to end in seconds and tell the truth about small models."""
 
+import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lab.data import Tokens
-from tests.bench import pretrain_torch, step_flops
+from tests.bench import grpo_peers, pretrain_torch, step_flops
 
 
 def flags(**values: float | str) -> list[str]:
@@ -58,3 +60,69 @@ def test_the_peer_warms_up_and_ends_at_a_tenth() -> None:
     assert rate(1.0, 0.05) == pytest.approx(0.5)
     assert rate(1.0, 0.1) == pytest.approx(1.0)
     assert rate(1.0, 1.0) == pytest.approx(0.1)
+
+
+def test_a_step_of_grpo_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    told = grpo_peers.main(["--sides", "lab", *flags(prompts=2, group=2, steps=2), "--max-tokens", "4"])["lab"]
+    assert 0 < told["rollout_cpu"] < told["step_cpu"]
+    assert told["tokens_cpu"] == pytest.approx(2 * 2 * 4 / told["rollout_cpu"])
+    assert "2 replies of 4 each" in capsys.readouterr().out
+
+
+def test_the_first_step_of_grpo_is_not_counted() -> None:
+    rows = [{"tokens": 100, "rollout": [t, 2 * t], "step": [3 * t, 4 * t]} for t in (9.0, 1.0, 2.0, 5.0)]
+    told = grpo_peers.figures({"rows": rows})
+    assert (told["rollout_cpu"], told["rollout_wall"], told["step_cpu"], told["step_wall"]) == (2, 4, 6, 8)
+    assert (told["tokens_cpu"], told["tokens_wall"]) == (50, 25)
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"logp": [-1.0, -2.1]}, "another network"),
+        ({"parameters": 11}, "another network"),
+        ({"rows": [{"tokens": 15}] * 2}, "not what was asked"),
+        ({"rows": [{"tokens": 16}]}, "not what was asked"),
+        ({"moved": 0.0}, "weights moved"),
+    ],
+)
+def test_sides_that_do_other_work_are_refused(other: dict[str, Any], says: str) -> None:
+    asked = argparse.Namespace(prompts=2, group=2, max_tokens=4, steps=2, rate=1e-5)
+    told = {"logp": [-1.0, -2.0], "parameters": 10, "rows": [{"tokens": 16}] * 2, "moved": 1e-5}
+    grpo_peers.check({"lab": told, "peer": told}, asked)
+    with pytest.raises(SystemExit, match=says):
+        grpo_peers.check({"lab": told, "peer": told | other}, asked)
+
+
+def test_the_peer_in_torch_sees_no_padding_and_remembers_what_it_read() -> None:
+    torch = pytest.importorskip("torch")
+    from tests.bench import grpo_torch
+
+    shape = {
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4, "rope_theta": 1e4, "rms_norm_eps": 1e-6,
+        "num_hidden_layers": 2,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    arrays = {"model.embed_tokens.weight": torch.randn(20, 16), "model.norm.weight": torch.ones(16)}
+    for i in range(2):
+        for name, rows, width in (
+            ("self_attn.q_proj", 16, 16), ("self_attn.k_proj", 8, 16), ("self_attn.v_proj", 8, 16),
+            ("self_attn.o_proj", 16, 16), ("mlp.gate_proj", 24, 16), ("mlp.up_proj", 24, 16), ("mlp.down_proj", 16, 24),
+        ):  # fmt: skip
+            arrays[f"model.layers.{i}.{name}.weight"] = torch.randn(rows, width) / width**0.5
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            arrays[f"model.layers.{i}.{name}.weight"] = torch.ones(16)
+    network = grpo_torch.Network(shape, arrays, 12)
+    short, long = [3, 1, 4, 1], [5, 9, 2, 6, 5, 3, 5]
+    together = grpo_torch.logprobs(network, *grpo_torch.padded([short, long]), 3)
+    for row, ids in zip(together, (short, long), strict=True):
+        assert torch.allclose(row, grpo_torch.logprobs(network, *grpo_torch.padded([ids]), 3)[0], atol=1e-5)
+    torch.manual_seed(1)
+    drawn = grpo_torch.rollout(network, [short, long], 3, 5)
+    torch.manual_seed(1)  # the same draws without keys and values kept, every prompt read three times
+    ids, real = grpo_torch.padded([short] * 3 + [long] * 3)
+    for _ in range(5):
+        logits = network(ids, grpo_torch.places(real), grpo_torch.causal(real), slice(-1, None))[:, -1]
+        ids = torch.cat([ids, torch.multinomial(logits.softmax(-1), 1)], 1)
+        real = torch.nn.functional.pad(real, (0, 1), value=True)
+    assert torch.equal(drawn, ids[:, -5:])

@@ -114,7 +114,7 @@ def test_folders_that_are_no_model(refused: Refused, tiny_run: Path, tmp_path: P
         refused(command, "--model", "tinny", says="did you mean tiny")
         refused(command, "--model", "file.txt", says="file.txt: no such folder")
         refused(command, "--model", "tiny@7", says="tiny@7: no checkpoint at step 7; there are: 0, 6")
-        refused(command, "--model", "tiny@last", says="no checkpoint at step last")
+        refused(command, "--model", "tiny@end", says="no checkpoint at step end")
         refused(command, "--model", "tiny", "--dtype", "float8", says="--dtype float8: choose one of")
     refused("tokens", "x", "--model", "hollow", says="neither tokenizer.json nor tokenizer.model")
     shutil.rmtree(tiny_run)
