@@ -6,6 +6,9 @@ its tokens: k1, whose mean is the divergence in nats (Ziegler et al. 2019, secti
 take the sum as one reward as well). --kl-target moves the price so that the divergence stays there. A reply without END
 is not scored: it gets a fixed penalty. With a reward model of several members, --pessimism takes off how far they differ.
 
+Beside each step the model learns on lessons of the stages before (PPO-ptx: Ouyang et al. 2022, equation 2, with conversations
+in place of web text): pleasing alone, even with the price, forgets what the prompts are not about.
+
 The score is a proxy: push on it, and the policy finds replies that the reward model likes and nobody else does (Gao et al.
 2022, arXiv:2210.10760). So somebody else measures beside it, under the name gold: for the pocket world's jokes the hidden judge
 (of every reply), with --gold MODEL a model that compares with the replies of the start (of held-out prompts, at each look).
@@ -42,16 +45,17 @@ from lab.calls import Toolbox
 from lab.display import CONTROLS
 from lab.errors import UserError, expand
 from lab.kl import Penalty
-from lab.learn import memory_stats
-from lab.loss import policy_gradient
+from lab.learn import keeping, memory_stats
+from lab.loss import nll, policy_gradient
 from lab.parts import plain
 from lab.rankings import text_of
 from lab.rollout import Episode
 from lab.run import Run
 from lab.runs import read_lines, write_atomic
+from lab.samples import bucketed
 from lab.task import Score
 from lab.weights import Model
-from recipes import grpo, reinforce, taste, tuning
+from recipes import before, grpo, reinforce, taste, tuning
 from recipes.commands.generate import open_model
 from recipes.commands.score import newest
 from recipes.estimate import Plan
@@ -63,6 +67,7 @@ CHARTS: tuple[dict[str, Any], ...] = (
      "keys": ["reward", "gold", "held_reward", "held_gold"]},
     {"title": "KL from the start, nats a reply", "keys": ["kl", "held_kl"]},
     {"title": "price of a nat", "keys": ["kl_price"]},
+    {"title": "loss on lessons of before", "keys": ["replay_loss"]},
     {"title": "entropy, nats a token", "keys": ["entropy"]},
     {"title": "tokens of a reply", "keys": ["length", "held_length"]},
     {"title": "truncated", "keys": ["truncated"]},
@@ -100,6 +105,8 @@ class Config(Replies):
     """What a reply costs that was cut before its END, in place of a score."""
     pessimism: float = 0.0
     """Of several reward models: mean less so many times their standard deviation."""
+    replay: int = 24
+    """Pocket world: conversations of the stages before that are learnt beside each step, so that nothing is forgotten."""
     learning_rate: float | None = None
     """Peak rate (full: 1e-3 up to 30M parameters, 3e-4 above; lora 1e-4)."""
     max_tokens: int = 128
@@ -116,6 +123,8 @@ def check(config: Config) -> Config:
     for field in ("kl", "missing_end", "pessimism", "patience"):
         if not 0 <= getattr(config, field) < math.inf:
             raise UserError(f"--{field.replace('_', '-')} {getattr(config, field)}: must be 0 or above")
+    if config.replay < 0:
+        raise UserError(f"--replay {config.replay}: must be 0 or more conversations")
     for field in ("kl_target", "kl_horizon", "max_kl"):
         value = getattr(config, field)
         if value is not None and not 0 < value < math.inf:
@@ -184,12 +193,17 @@ class Practice:
         reinforce.begin(config, record, model, self.task, pupil, self.look, f"{course.per_step} prompts a step")
         rows = list(read_lines(record.folder / "metrics.jsonl"))
         self.looks = looks(rows)
+        school = before.school(model) if config.replay and not config.data else None
         ended = [int(row["step"]) for row in rows if row.get("event") == "end"]
         iters = ended[0] if ended else reinforce.steps(config)
         for step in record.steps(iters):
             price = pupil.penalty.price
             groups, told = course.step(step)
             told = worth(told) | {"kl_price": price}
+            if school:
+                again = bucketed(school.draw(config.seed, step, config.replay), model.tokenizer.pad or 0)
+                with keeping(record):
+                    told["replay_loss"] = learner.step(step, again, nll).loss
             due = step % config.steps_per_eval == 0 or step == iters
             seen, held = self.look(step) if due else ({}, [])
             why = over(config, self.looks, told["kl"]) if step < iters else ""

@@ -1,0 +1,26 @@
+"""Lessons of all stages before, for one that has none of its own: what a model learnt is learnt on beside what is optimised."""
+
+from lab import talks
+from lab.talks import Talks
+from lab.weights import Model
+from recipes import lessons, search, tuning
+from recipes.lessons import letters, lookup, solve, talk
+
+IN_WORDS = (0.0, 0.0, 1.0)  # shares of direct, steps, prose: the way of solving that reinforcement settles on
+
+
+def school(model: Model) -> Talks:
+    """Conversations of the pocket world's stages that the model's lineage went through, in about equal shares; no jokes,
+    which is what preferences are about."""
+    stages = {str(info.get("recipe")) for info in tuning.lineage(str(model.folder))}
+    mixed: search.Weighted = [(0.4 * share, lesson) for share, lesson in talk.REPLAY if lesson is not talk.joked]
+    if known := search.straight(None, model, needed=False):
+        mixed.append((0.1, lambda r: r.choice(known)))
+    if "search" in stages:
+        mixed.append((0.25, lookup.lesson))
+    if "code" in stages:
+        mixed += [(0.2, lambda r: letters.counted(r, "code")), (0.05, letters.computed)]
+    if stages & {"demonstrate", "grpo"}:
+        mixed.append((0.15, lambda r: solve.lesson(r, IN_WORDS)))
+    key = f"before {sorted(stages)} {len(known)}"
+    return talks.endless(key, lessons.mixed("before", mixed), model.tokenizer, model.context)
