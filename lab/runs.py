@@ -16,6 +16,7 @@ from lab.errors import UserError, expand
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LIVE = ("starting", "queued", "running", "paused", "saving")  # states in which a process holds the lock
 COMMANDS = ("pause", "resume", "checkpoint", "stop")
+MUTE = frozenset({"selfplay", "reward-model"})  # recipes whose models write no text
 KEPT = (
     "control.jsonl",
     "notes.jsonl",

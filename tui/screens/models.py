@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 from lab.hub import is_id
 from lab.models import everything as found_here
 from lab.models import folder as model_folder
-from lab.runs import checkpoints, root, runs
+from lab.runs import MUTE, checkpoints, root, runs
 from lab.words import size
 from tui.widgets.token_lines import plain
 
@@ -52,7 +52,7 @@ def newest() -> str:
     """The newest run that can be loaded, shipped models last; "" where there is none."""
     for info in runs():
         weights = any(info.folder.glob("model*.safetensors"))
-        if weights and not model_folder(info.folder, info.name, "weights", info.name).broken:
+        if weights and info.recipe not in MUTE and not model_folder(info.folder, info.name, "weights", info.name).broken:
             return info.name
     return ""
 
