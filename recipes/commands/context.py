@@ -4,9 +4,9 @@ Facts told 100 to 0 times in pretraining are asked three times: as they are, aft
 after that passage and another about somebody else. No conversation
 of the lessons asks any of the questions.
 
-Expected on pocket-search, 10 CPU-s: told 100 / 30 / 10 / 3 / 1 / 0 times .86 / .39 / .20 / .10 / .05 / .04 right from its
-weights, .95 / .90 / .82 / .93 / .89 / .94 with the passage, and .39 to .57 where another passage stands beside it: it reads the
-value, but hardly tells two names apart.
+Expected on pocket-search, 10 CPU-s: told 100 / 30 / 10 / 3 / 1 / 0 times .36 / .09 / .04 / .03 / .00 / .01 right from its
+weights (it has learnt to look up or to admit), .95 / .99 / .93 / .95 / .97 / .95 with the passage, and .45 to .66 where another
+passage stands beside it: it reads the value, but hardly tells two names apart.
 
 Examples:
   lab context                          the newest model
