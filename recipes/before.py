@@ -21,6 +21,6 @@ def school(model: Model) -> Talks:
     if "code" in stages:
         mixed += [(0.2, lambda r: letters.counted(r, "code")), (0.05, letters.computed)]
     if stages & {"demonstrate", "grpo"}:
-        mixed.append((0.15, lambda r: solve.lesson(r, IN_WORDS)))
+        mixed += [(0.25, lambda r: solve.lesson(r, IN_WORDS)), (0.25, solve.retold)]
     key = f"before {sorted(stages)} {len(known)}"
     return talks.endless(key, lessons.mixed("before", mixed), model.tokenizer, model.context)

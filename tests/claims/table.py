@@ -79,8 +79,9 @@ PLEASING = (
     "recipes/reinforce.py",
     "recipes/grpo.py",
     "recipes/rlhf.py",
+    "recipes/before.py",
 )
-RANKED = (("jokes.jsonl", ("rank", "--model", "sft-seed-SEED", "--by", "gold", "--seed", "SEED")),)
+RANKED = (("jokes.jsonl", ("rank", "--model", "grpo-seed-SEED", "--by", "gold", "--seed", "SEED")),)
 
 
 CLAIMS = (
@@ -157,20 +158,20 @@ CLAIMS = (
          ("blind_spot_after", ">=", 0.50)),
     ),
     Claim(
-        "reward-model", lambda seed: f"sft-seed-{seed}", (*COMMON, *KNOWING, *TASTE),
+        "reward-model", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *TASTE),
         (("held_accuracy - length_accuracy", ">=", 0.05),), ("--rankings", "HOME/jokes.jsonl"), makes=RANKED,
     ),
     Claim(
-        "rlhf", lambda seed: f"sft-seed-{seed}", (*COMMON, *KNOWING, *PLEASING), (("gold_gain", ">=", 0.80),),
+        "rlhf", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *PLEASING), (("gold_gain", ">=", 0.80),),
         ("--reward", "reward-model-seed-SEED"),
     ),
     Claim(
-        "rlhf-free", lambda seed: f"sft-seed-{seed}", (*COMMON, *KNOWING, *PLEASING),
+        "rlhf-free", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *PLEASING),
         (("held_reward - before_reward", ">=", 0.0), ("gold_gain", "<=", -1.0)),
         ("--reward", "reward-model-seed-SEED", "--kl", "0"), "rlhf",
     ),
     Claim(
-        "harden", lambda seed: f"sft-seed-{seed}", (*COMMON, *KNOWING, *PLEASING, "recipes/harden.py"),
+        "harden", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *PLEASING, "recipes/harden.py"),
         (("last.found", ">=", 1.0),), ("--rankings", "HOME/jokes.jsonl", "--reward", "reward-model-seed-SEED"),
     ),
     Claim(
@@ -182,7 +183,7 @@ CLAIMS = (
         json=True, keep=r"cpu_s|worst|lost.*|stages.*", seeded=False,
     ),
     Claim(
-        "gap", lambda seed: f"sft-seed-{seed}", (*COMMON, *KNOWING, *TASTE, "recipes/commands/gap.py", "recipes/bestof.py"),
+        "gap", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *TASTE, "recipes/commands/gap.py", "recipes/bestof.py"),
         (("models.0.tells.mean", ">=", 0.60), ("models.0.best_of.16.gold.mean", ">=", 0.30)),
         ("--reward", "reward-model-seed-SEED"), json=True,
         keep=r"cpu_s|.*(mean|tells).*",
