@@ -111,5 +111,5 @@ ROWS = (
     Row("Hardening never ends", "bad texts found, first -> last round", "harden", "first.found", "last.found",
         (("last.found", ">=", 1.0),), "lab harden --rankings jokes.jsonl", "number"),
     Row("One lineage keeps what it learnt", "what the skill that lost most has lost, all stages on", "skills", "", "worst",
-        (("worst", "<=", 0.05),), "lab skills --model pocket-reason"),
+        (("worst", "<=", 0.05),), "lab skills --model pocket-rlhf"),
 )  # fmt: skip

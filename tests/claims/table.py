@@ -179,7 +179,7 @@ CLAIMS = (
         ("--iters", "240"), "grpo",
     ),
     Claim(
-        "skills", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, "recipes/commands/skills.py"), (("worst", "<=", 0.05),),
+        "skills", lambda seed: f"rlhf-seed-{seed}", (*SOLVING, *RL, *PLEASING, "recipes/commands/skills.py"), (("worst", "<=", 0.05),),
         json=True, keep=r"cpu_s|worst|lost.*|stages.*", seeded=False,
     ),
     Claim(
