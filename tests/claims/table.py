@@ -179,8 +179,8 @@ CLAIMS = (
         ("--iters", "240"), "grpo",
     ),
     Claim(
-        "skills", lambda seed: f"rlhf-seed-{seed}", (*SOLVING, *RL, *PLEASING, "recipes/commands/skills.py"), (("worst", "<=", 0.05),),
-        json=True, keep=r"cpu_s|worst|lost.*|stages.*", seeded=False,
+        "skills", lambda seed: f"rlhf-seed-{seed}", (*SOLVING, *RL, *PLEASING, "recipes/commands/skills.py"),
+        (("worst", "<=", 0.05),), json=True, keep=r"cpu_s|worst|lost.*|stages.*", seeded=False,
     ),
     Claim(
         "gap", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *TASTE, "recipes/commands/gap.py", "recipes/bestof.py"),

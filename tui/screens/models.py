@@ -52,7 +52,11 @@ def newest() -> str:
     """The newest run that can be loaded, shipped models last; "" where there is none."""
     for info in runs():
         weights = any(info.folder.glob("model*.safetensors"))
-        if weights and info.recipe not in MUTE and not model_folder(info.folder, info.name, "weights", info.name).broken:
+        if (
+            weights
+            and info.recipe not in MUTE
+            and not model_folder(info.folder, info.name, "weights", info.name).broken
+        ):
             return info.name
     return ""
 
