@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.run import Run
-from lab.runs import Info, inspect, lock, runs
+from lab.runs import Info, inspect, lock, read_lines, runs
 from tests.conftest import REPO
 from tests.tui.conftest import make_run
 from tui.data import glance, road
@@ -245,12 +245,18 @@ def test_cards_show_the_figures_of_real_runs(home: Path) -> None:
     (home / "pocket-base").symlink_to(REPO / "weights" / "pocket-base")
     found = cards(runs())
     seen = glance.seen(one(found, "pretrain"))
-    assert seen.figures == (("bits a byte", "4.23", "0.66"), ("facts told 100×", "", "99 %"))
+    rows = list(read_lines(REPO / "weights" / "pocket-base" / "metrics.jsonl"))
+    first = next(row["bits_per_byte"] for row in rows if "bits_per_byte" in row)
+    told = next(row for row in rows if row.get("event") == "report")
+    assert seen.figures == (
+        ("bits a byte", f"{first:.2f}", f"{told['bits_per_byte_final']:.2f}"),
+        ("facts told 100×", "", f"{told['recall_100']:.0%}".replace("%", " %")),
+    )
     assert len(seen.bars) > 20
     assert glance.seen(one(found, "data")).words[:3] == (
         "the pocket world",
-        "112,803 documents",
-        "11.0 MB, 4.3M tokens",
+        "115,237 documents",
+        "11.6 MB, 4.5M tokens",
     )
     assert glance.seen(one(found, "tokenizer")).words == (
         "byte-pair, 1,536 pieces",
