@@ -22,8 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lab.runs import inspect, read_lines
-from recipes import record
+from lab.runs import inspect
+from recipes import findings, record
 from recipes.record import RECORD, ROOT
 from tests.claims.table import CLAIMS, FACTS, Claim
 
@@ -67,7 +67,7 @@ def measure(claim: Claim, seed: int, fresh: bool) -> dict[str, float]:
         call([*claim.command(seed), *resume], home, show=True)
         if (state := inspect(folder).state) != "done":
             raise SystemExit(f"{folder}: {state}; the same command goes on with it")
-    return record.numbers(read_lines(folder / "metrics.jsonl"))
+    return findings.of_run(folder)
 
 
 def call(args: list[str], home: Path, show: bool = False) -> str:
