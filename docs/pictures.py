@@ -37,8 +37,8 @@ PICTURES: dict[str, tuple[tuple[int, int], list[str]]] = {
     "search": (
         WIDE,
         [
-            "!pocket-search", "4.0", "f5", "1.0", '"0', *["tab"] * 7, '"pocket.db', "enter", "1.0",
-            '"What is the capital of France?', "enter", "4.0", '"What is the job of Iris Lofentin?', "enter", "5.0",
+            "!pocket-search", "4.0", "f5", "1.0", '"0', *["tab"] * 8, '"pocket.db', "enter", "1.0",
+            '"What is the job of Iris Lofentin?', "enter", "5.0",
             "ctrl+t", "escape", "up", "1.0",
         ],
     ),
