@@ -168,7 +168,7 @@ CLAIMS = (
     Claim(
         "rlhf-free", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *PLEASING),
         (("held_reward - before_reward", ">=", 0.0), ("gold_gain", "<=", -1.0)),
-        ("--reward", "reward-model-seed-SEED", "--kl", "0"), "rlhf",
+        ("--reward", "reward-model-seed-SEED", "--kl", "0", "--iters", "150"), "rlhf",
     ),
     Claim(
         "harden", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *PLEASING, "recipes/harden.py"),
