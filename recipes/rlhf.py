@@ -16,7 +16,7 @@ Gold trains nothing. Each look names and keeps the text with the highest proxy a
 held-out gold stays, as NAME@best, and --patience or --max-kl end the run in time.
 
 Measured on jokes, one seed, held-out prompts (a reward model of 1,000 rankings of what `lab grpo` left; gains in standard
-deviations of the start's replies). With the price, 60 steps, 2.5 CPU-minutes: proxy +.07 -> +1.67, gold -.69 -> 1.70 (+.91),
+deviations of the start's replies). With the price, 60 steps, 2.5 CPU-minutes: proxy +.07 -> +1.66, gold -.69 -> 1.70 (+.91),
 best 1.75 at step 40, so it stays; KL 4.6 nats. Of other skills (`lab skills`) it keeps counting with code .93 -> .88, searches
 .85 -> .84, problems .84 -> .77, known facts .54 -> .61, but admissions .63 -> .38; without --replay .46, .58, .75, .52, .28.
 Without the price, 150 steps, 5.7 CPU-minutes (with other lessons of before): gold is best at step 50 (1.75), then falls to 1.54
