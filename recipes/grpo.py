@@ -7,8 +7,8 @@ Expected, pocket preset, 60 steps from `lab demonstrate` (one seed; 4.8 CPU-minu
 of one to five operations: right .12 -> .77 (one of 4 tries .38 -> .91), replies that think .23 -> 1.00, all in prose (.11
 before), though bare steps were shown nearly as often; tokens of a reply 16.5 -> 68, entropy .28 -> .02 nats. Most of it comes
 in the first ten steps (.67): which way of solving suits it is found at once. Prose is right in .67 of the cases before and .77
-after: what goes wrong is which sentence comes next, and that changes slowly: run on to 240 steps, .82, .78, .81, .81, .82, .81 after
-90, 120, 150, 180, 210, 240.
+after: what goes wrong is which sentence comes next, and that changes slowly. Run on to 240 steps: .82, .78, .81, .81, .82, .81
+after 90, 120, 150, 180, 210, 240.
 
 When to search (--task facts, --call-price 0.1, 60 steps from `lab search --always`; an earlier base, seeds 0 / 1): not shown.
 Held-out questions come out right .63 / .59 -> .79 / .75, but known names are still looked up .93 / .99 -> .95 / 1.00: a
