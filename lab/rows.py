@@ -129,7 +129,28 @@ def _side(file: Path, root: Path) -> str:
     return "train"
 
 
-class Rows:
+class Sides:
+    """Of a task whose problems are finite: those that are trained on, in a new order each pass, and those held out."""
+
+    name: str
+    train: list[Problem]
+    apart: list[Problem]
+
+    def problem(self, seed: int) -> Problem:
+        """Of seed >= 0: number seed % rows of pass seed // rows. UserError where all rows are held out."""
+        if not self.train:
+            raise UserError(f"{self.name}: every prompt is held out; give a train.jsonl of other prompts beside it")
+        epoch, i = divmod(seed, len(self.train))
+        return self.train[int(_order(epoch, len(self.train))[i])]
+
+    def held_out(self, seed: int) -> Problem:
+        """A prompt that is never trained."""
+        if not 0 <= seed < len(self.apart):
+            raise LookupError(f"{self.name} holds out {len(self.apart):,} prompts")
+        return self.apart[seed]
+
+
+class Rows(Sides):
     """Problems of files. Training goes through them in a new order each pass; held out are those of the valid (else test)
     files, or where there are none one prompt in ten by its hash. No prompt is on both sides.
 
@@ -169,19 +190,6 @@ class Rows:
                 except Bad as error:
                     tally.add(f"{path.name}:{number}", error)
         return found
-
-    def problem(self, seed: int) -> Problem:
-        """Of seed >= 0: number seed % rows of pass seed // rows. UserError where all rows are held out."""
-        if not self.train:
-            raise UserError(f"{self.name}: every prompt is held out; give a train.jsonl of other prompts beside it")
-        epoch, i = divmod(seed, len(self.train))
-        return self.train[int(_order(epoch, len(self.train))[i])]
-
-    def held_out(self, seed: int) -> Problem:
-        """A prompt that is never trained."""
-        if not 0 <= seed < len(self.apart):
-            raise LookupError(f"{self.name} holds out {len(self.apart):,} prompts")
-        return self.apart[seed]
 
     def judge(self, problems: Sequence[Problem], replies: Sequence[Message]) -> list[Score]:
         """Part "correct": 1 or 0."""

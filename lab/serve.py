@@ -2,7 +2,6 @@
 
 import gc
 import os
-import queue
 import re
 import sys
 import threading
@@ -78,17 +77,7 @@ class Server:
                 self._flush(now)
 
     def _requests(self) -> None:
-        """Obey all that have come; wait for one where there is nothing else to do."""
-        while True:
-            busy = any(slot.going for slot in self.slots.values())
-            try:
-                request = self.pipe.inbox.get(block=not busy)
-            except queue.Empty:
-                return
-            try:
-                self._obey(request)
-            except Exception as error:
-                self._failed(request, error)
+        self.pipe.obey(lambda: any(slot.going for slot in self.slots.values()), self._obey, self._failed)
 
     def _obey(self, request: Event) -> None:
         what, name = request.get("do"), request.get("slot")

@@ -62,6 +62,20 @@ class Pipe:
             self.inbox.put(asked)
         os._exit(0)  # at once, also out of a download or a forward pass
 
+    def obey(
+        self, busy: Callable[[], object], do: Callable[[Event], None], failed: Callable[[Event, Exception], None]
+    ) -> None:
+        """Do all that has been asked for; wait for a request where there is nothing else to do."""
+        while True:
+            try:
+                request = self.inbox.get(block=not busy())
+            except queue.Empty:
+                return
+            try:
+                do(request)
+            except Exception as error:
+                failed(request, error)
+
     def tell(self, event: str, **more: Any) -> None:
         """Send one event; any thread may. Waits while the parent does not read."""
         data = memoryview(json.dumps({"event": event} | more).encode() + b"\n")

@@ -19,7 +19,6 @@ Prompts go before scores: a person waits for those.
 
 import contextlib
 import io
-import queue
 import sys
 import time
 import traceback
@@ -82,17 +81,10 @@ class Dealer:
                 self._failed("deal", error)
 
     def _requests(self) -> None:
-        """Obey all that have come; wait for one where there is nothing else to do."""
-        while True:
-            busy = (self.source is not None and self.wanted) or (self.rm is not None and self.scores)
-            try:
-                request = self.pipe.inbox.get(block=not busy)
-            except queue.Empty:
-                return
-            try:
-                self._obey(request)
-            except Exception as error:
-                self._failed(str(request.get("do")), error)
+        def busy() -> object:
+            return (self.source is not None and self.wanted) or (self.rm is not None and self.scores)
+
+        self.pipe.obey(busy, self._obey, lambda request, error: self._failed(str(request.get("do")), error))
 
     def _obey(self, request: Event) -> None:
         what = request.get("do")

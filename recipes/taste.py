@@ -3,7 +3,6 @@ what is held out is held out from the reward model too."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from lab.errors import UserError
 from lab.rankings import Prompt, Ranking, held_out, key_of
 from lab.reward import RewardModel
 from lab.rollout import Episode
+from lab.rows import Sides
 from lab.task import Problem, Score, asked
 from lab.weights import Model
 from recipes.ranking import Asked, prompts
@@ -20,7 +20,7 @@ EVERY = 1 << 40  # prompts: all there are
 
 
 @dataclass(frozen=True)
-class Taste:
+class Taste(Sides):
     """Different prompts, in a new order each pass, and the reward model that judges replies: its score, less `pessimism`
     times how far its members differ on a reply (its standard deviation; Coste et al. 2023, arXiv:2310.02743, take the
     variance)."""
@@ -30,17 +30,6 @@ class Taste:
     train: list[Problem]
     apart: list[Problem]
     pessimism: float = 0.0
-
-    def problem(self, seed: int) -> Problem:
-        """Of seed >= 0: number seed % prompts of pass seed // prompts."""
-        epoch, i = divmod(seed, len(self.train))
-        return self.train[int(_order(epoch, len(self.train))[i])]
-
-    def held_out(self, seed: int) -> Problem:
-        """A prompt that is never trained on."""
-        if not 0 <= seed < len(self.apart):
-            raise LookupError(f"{self.name} holds out {len(self.apart):,} prompts")
-        return self.apart[seed]
 
     def judge(self, problems: Sequence[Problem], replies: Sequence[Message]) -> list[Score]:
         """Part "score", in standard deviations of the replies that the reward model was normalised on, 0 their mean; of
@@ -60,11 +49,6 @@ class Taste:
             return self.rm.encode(prompt, reply)
         except UserError:
             return None
-
-
-@lru_cache(maxsize=4)
-def _order(epoch: int, count: int) -> np.ndarray:
-    return np.random.default_rng([epoch]).permutation(count)
 
 
 def opened(rm: RewardModel, model: Model, data: str | None, pessimism: float = 0.0) -> Taste:

@@ -8,16 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from lab import weights
-from recipes.arena import Choice, Mind, notation
-from recipes.commands.play import Table
 from recipes.lessons.tictactoe import Game
 from recipes.playing import board
 from tests.conftest import REPO
 from tests.recipes.taught import imitator
+from tests.recipes.test_play import table
 
 Event = dict[str, Any]
 
@@ -29,24 +27,6 @@ def player(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer, mind = imitator(2)
     weights.save(root / "player", mind.network, tokenizer)
     return root
-
-
-class Script(Mind):
-    """A model that plays these moves, whatever its network says."""
-
-    moves: tuple[int, ...] = ()
-
-    def choose(self, games: list[Game], r: np.random.Generator) -> list[Choice]:  # type: ignore[override]
-        first, *rest = self.moves
-        self.moves = tuple(rest)
-        return [Choice(first, 0)]
-
-
-def table(root: Path, me: str, *moves: int) -> Table:
-    model = weights.load(root / "player")
-    mind = Script(model.network, notation(model.tokenizer))
-    mind.moves = moves
-    return Table(mind, me, 0)
 
 
 def test_a_board_tells_what_the_model_saw_and_what_perfect_play_says(player: Path) -> None:

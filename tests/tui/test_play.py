@@ -1,6 +1,5 @@
 """Play: a real model that has seen a little of the teacher, the real process, keys and mouse, what is said of a game."""
 
-import asyncio
 import json
 import shutil
 import time
@@ -15,6 +14,7 @@ from lab import weights
 from lab.runs import inspect, write_atomic
 from tests.recipes.taught import imitator
 from tests.tui.conftest import make_run, screen_text
+from tests.tui.test_start import drive
 from tui.app import LabApp
 from tui.data import play
 from tui.data.play import Board, Opponent
@@ -56,16 +56,6 @@ def player(made: Path, home: Path) -> Path:
     """That run in this test's weights root."""
     shutil.copytree(made, home / "selfplay-1")
     return home
-
-
-def drive(go: Go, size: tuple[int, int] = (150, 42)) -> None:
-    async def main() -> None:
-        app = LabApp()
-        async with app.run_test(size=size, notifications=True) as pilot:
-            await pilot.pause()
-            await go(pilot, app)
-
-    asyncio.run(main())
 
 
 async def until(pilot: Pilot[None], true: Callable[[], Any], seconds: float = 30) -> None:

@@ -1,6 +1,5 @@
 """Play: tic-tac-toe against a model of `lab selfplay`, or against one of its earlier selves."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on
@@ -8,7 +7,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import Static
 
 from lab.display import CONTROLS
@@ -16,6 +14,7 @@ from tui.data import play
 from tui.data.client import Event
 from tui.data.play import Opponent, Pieces, Play
 from tui.data.rollout_words import fit, styled
+from tui.messages import Heard
 from tui.screens.base import LabScreen
 from tui.widgets.facts import put
 from tui.widgets.play_board import PlayBoard
@@ -25,13 +24,6 @@ NOTES = {
     "imitates": "This self only imitates its teacher: it has never played.",
     "untrained": "This one has learnt nothing yet.",
 }
-
-
-@dataclass
-class Heard(Message, bubble=False):
-    """An event of the process in which the game goes on."""
-
-    event: Event
 
 
 class Opponents(RowList):
