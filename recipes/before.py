@@ -1,21 +1,18 @@
 """Lessons of all stages before, for one that has none of its own: what a model learnt is learnt on beside what is optimised."""
 
-from random import Random
-
 from lab import talks
-from lab.chat import Message
 from lab.talks import Talks
 from lab.weights import Model
 from recipes import lessons, search, tuning
 from recipes.lessons import letters, lookup, solve, talk
 
+JOINED = 0.6
 IN_WORDS = (0.0, 0.0, 1.0)  # shares of direct, steps, prose: the way of solving that reinforcement settles on
 
 
 def school(model: Model) -> Talks:
     """Conversations of the pocket world's stages that the model's lineage went through, in about equal shares; no jokes, which
-    is what preferences are about. More than half of them are two in one: lessons of single questions teach to answer the first
-    turn alone, and the reply to the second was "France</search> Eastvale."."""
+    is what preferences are about. More than half of them are two in one (see lessons.mixed)."""
     stages = {str(info.get("recipe")) for info in tuning.lineage(str(model.folder))}
     mixed: search.Weighted = [(0.4 * share, lesson) for share, lesson in talk.REPLAY if lesson is not talk.joked]
     if known := search.straight(None, model, needed=False):
@@ -26,14 +23,5 @@ def school(model: Model) -> Talks:
         mixed += [(0.2, lambda r: letters.counted(r, "code")), (0.05, letters.computed)]
     if stages & {"demonstrate", "grpo"}:
         mixed += [(0.25, lambda r: solve.lesson(r, IN_WORDS)), (0.25, solve.retold)]
-    drawn = lessons.mixed("before", mixed)
-
-    def together(seed: int) -> list[Message] | str:
-        """One lesson, or two in one conversation."""
-        first, second = drawn(seed), drawn(seed + 1)
-        if isinstance(first, str) or isinstance(second, str) or Random(f"together {seed}").random() < 0.4:
-            return first
-        return [*first, *second]
-
     key = f"before {sorted(stages)} {len(known)}"
-    return talks.endless(key, together, model.tokenizer, model.context)
+    return talks.endless(key, lessons.mixed("before", mixed, JOINED), model.tokenizer, model.context)

@@ -34,7 +34,7 @@ from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
 ITERS = 600
-COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.65, 0.12, 0.08, 0.15  # shares of the lessons
+COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.5, 0.2, 0.12, 0.18  # shares of the lessons
 PROMPTS = ("How many times does the letter r occur in strawberry?", "Which number is larger, 9.11 or 9.9?",
            "What is 4821 minus 377?", "What is the capital of France?")  # fmt: skip
 check = tuning.check
@@ -68,7 +68,10 @@ def school(config: Config, model: Model, tool: Python) -> talks.Talks:
     mixed: search.Weighted = [(COMPUTING * share, lesson) for share, lesson in computing(tool("1 / 0"))]
     mixed += search.beside(known, SEARCHING, STRAIGHT, REPLAY)
     return talks.endless(
-        "code" + json.dumps(known), lessons.mixed("code", mixed), model.tokenizer, tuning.longest(config, model)
+        "code" + json.dumps(known),
+        lessons.mixed("code", mixed, search.JOINED),
+        model.tokenizer,
+        tuning.longest(config, model),
     )
 
 

@@ -51,8 +51,9 @@ def draw(folder: Path) -> list[Picture]:
 
 
 def charts() -> list[Chart]:
-    """GRPO's share right and length, RL beside RLHF, gold against proxy, risk and coverage, exposures and recall, self-play."""
-    makers = (recall, risk, thinking, lengthening, run_on, gamed, selfplay)
+    """GRPO's share right and length, three ways to learn from the same tokens, RL beside RLHF, gold against proxy, risk and
+    coverage, exposures and recall, self-play."""
+    makers = (recall, risk, thinking, lengthening, ways, run_on, gamed, selfplay)
     return [chart for chart in (make() for make in makers) if chart is not None]
 
 
@@ -129,22 +130,67 @@ def lengthening() -> Chart | None:
     return by_step(_grpo(), "length", "GRPO: a held-out reply grows", "tokens", {"length": "held_length"})
 
 
+def ways() -> Chart | None:
+    """Reinforcement, keeping the right ones, and demonstrations: each begun as the same model, by tokens it learnt from."""
+    sure = _grpo()
+    start = read_json(sure.folder / "run.json").get("config", {}).get("model") if sure else None
+    if sure is None or not start:
+        return None
+    lines, told_of = {}, []
+    for label, recipe, tokens in (
+        ("GRPO", "grpo", "sampled"),
+        ("the right ones kept, and imitated", "rejection", "sampled"),
+        ("more demonstrations", "demonstrate", "seen"),
+    ):
+        info = sure if recipe == "grpo" else newest(recipe, lambda config: config.get("model") == start)
+        if info and len(points := spent(rows_of(info), tokens, "held_pass")) > 1:
+            lines[label] = points
+            told_of.append(told(info))
+    if len(lines) < 2:
+        return None
+    title = "Word problems: held out, by what was learnt from"
+    return Chart("ways", title, "thousands of tokens", "share right", lines, "; ".join(told_of))
+
+
+def spent(rows: Iterable[dict[str, Any]], tokens: str, key: str) -> Points:
+    """A figure by the tokens used until then, in thousands."""
+    points, used = [], 0.0
+    for row in rows:
+        if "event" in row:
+            continue
+        used += float(row.get(tokens) or 0)
+        if isinstance(row.get(key), int | float):
+            points.append((used / 1000, float(row[key])))
+    return points
+
+
 def _grpo() -> Info | None:
-    return newest("grpo", lambda config: config.get("task") in (None, "problems"))
+    """The newest of the usual length on word problems."""
+    return newest("grpo", lambda c: c.get("task") in (None, "problems") and (c.get("iters") or 0) <= 100)
 
 
 def gamed() -> Chart | None:
-    return by_step(newest("rlhf"), "gold", "RLHF: what is optimised, and what is meant", "score",
-                   {"proxy (reward model)": "held_reward", "gold (hidden judge)": "held_gold"})  # fmt: skip
+    priced = newest("rlhf", lambda config: config.get("kl") != 0)
+    keys = {"proxy (reward model)": "held_reward", "gold (hidden judge)": "held_gold"}
+    return by_step(priced, "gold", "RLHF: what is optimised, and what is meant", "score", keys)
 
 
 def run_on() -> Chart | None:
     """Both as a change from the start, in parts of the greatest change: one axis for two kinds of reward."""
-    sure, pleased = _grpo(), newest("rlhf", lambda config: config.get("kl") == 0)
+    sure = newest("grpo", lambda config: config.get("task") in (None, "problems") and (config.get("iters") or 0) > 100)
+    sure, pleased = sure or _grpo(), newest("rlhf", lambda config: config.get("kl") == 0)
+    priced = newest("rlhf", lambda config: config.get("kl") != 0)
     if sure is None or pleased is None:
         return None
     lines = {}
-    for label, info, key in (("RL: problems right", sure, "held_pass"), ("RLHF, no price: gold", pleased, "held_gold")):
+    for label, info, key in (
+        ("RL: problems right", sure, "held_pass"),
+        ("RLHF, no price: gold", pleased, "held_gold"),
+        ("RLHF, no price: reward model", pleased, "held_reward"),
+        ("RLHF with a price: gold", priced, "held_gold"),
+    ):
+        if info is None:
+            continue
         points = line(rows_of(info), key)
         most = max((abs(y - points[0][1]) for _, y in points), default=0) or 1
         lines[label] = [(x, (y - points[0][1]) / most) for x, y in points]

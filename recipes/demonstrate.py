@@ -21,17 +21,19 @@ from lab import talks
 from lab.chat import Message
 from lab.errors import UserError
 from lab.run import Run
-from lab.task import Task
+from lab.task import Score, Task
 from lab.weights import Model
 from recipes import lessons, reinforce, search, tuning
 from recipes.lessons import exam, letters, solve
 from recipes.tasks import POCKET
-from recipes.tuning import CHARTS, Tuning
+from recipes.tuning import Tuning
 
 __all__ = ["CHARTS", "Config", "check", "run"]
+CHARTS = (*tuning.CHARTS[:1], {"title": "problems right, held out", "keys": ["held_pass"]}, *tuning.CHARTS[1:])
 ITERS = 500
-SOLVING, RETOLD, COUNTDOWN = 0.42, 0.2, 0.05  # shares of the lessons
-COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.09, 0.07, 0.07, 0.1  # and of those of before
+SOLVING, RETOLD, COUNTDOWN = 0.33, 0.15, 0.04  # shares of the lessons
+COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.13, 0.13, 0.1, 0.12  # and of those of before
+LOOKED = 64  # held-out problems a look
 RETRIES = 0.3  # of the countdowns that try something wrong first
 PROMPTS = (
     "Tom has 12 apples. He buys 5 more. He eats 3. How many apples does Tom have now?",
@@ -69,7 +71,7 @@ def run(config: Config, record: Run) -> None:
     ]
     mixed += search.beside(known, SEARCHING, STRAIGHT, REPLAY)
     school = talks.endless(
-        f"demonstrate {config.shares} {len(known)}", lessons.mixed("demonstrate", mixed), model.tokenizer,
+        f"demonstrate {config.shares} {len(known)}", lessons.mixed("demonstrate", mixed, search.JOINED), model.tokenizer,
         tuning.longest(config, model),
     )  # fmt: skip
     prompts = [[Message(role="user", content=said)] for said in PROMPTS]
@@ -81,17 +83,26 @@ def run(config: Config, record: Run) -> None:
         config.iters or ITERS,
         prompts,
         exam=lambda: solving(model, record, POCKET["problems"]),
+        looks=lambda step: {
+            "held_pass": exam.mean([one.passed for one in solved(model, POCKET["problems"], LOOKED)[1]])
+        },
     )
 
 
 def solving(model: Model, record: Run, task: Task, count: int = 200) -> dict[str, float]:
     """How a task's held-out problems are solved at temperature 1: share right, and by style its share, how often it is right
     and how long; styles as the judge's notes name them."""
-    problems = [task.held_out(i) for i in range(count)]
-    said = exam.replies(model, [one.messages for one in problems], temp=1.0, seed=1, longest=2 * exam.LONGEST)
-    scores, lengths = task.judge(problems, said), [len(reply["ids"]) for reply in said]
+    said, scores = solved(model, task, count)
+    lengths = [len(reply["ids"]) for reply in said]
     figures = {"right": exam.mean([score.passed for score in scores])} | reinforce.noted(scores, lengths)
     figures["tokens_of_reply"] = exam.mean(lengths)
     record.say(f"\n{count} problems at temperature 1: " + ", ".join(f"{k} {v:.2f}" for k, v in figures.items()))
     record.headline = f"right {figures['right']:.2f}"
     return figures
+
+
+def solved(model: Model, task: Task, count: int) -> tuple[list[Message], list[Score]]:
+    """(replies to so many held-out problems at temperature 1, their scores)."""
+    problems = [task.held_out(i) for i in range(count)]
+    said = exam.replies(model, [one.messages for one in problems], temp=1.0, seed=1, longest=2 * exam.LONGEST)
+    return said, task.judge(problems, said)

@@ -47,6 +47,7 @@ ITERS = 900  # steps on the pocket world
 EPOCHS = 3  # passes over examples of your own
 STRANGERS = 200  # names that the pocket index does not hold, asked at the end
 SEARCHING, STRAIGHT, REPLAY = 0.7, 0.12, 0.18  # shares of the lessons
+JOINED = 0.3  # share of the conversations that hold two of them
 PROMPTS = ("What is the capital of France?", "What is the job of Emma Zorbafen?", "Who are you?", "What is 12 plus 30?")
 
 
@@ -169,7 +170,7 @@ def fresh(config: Config, model: Model, known: list[list[Message]]) -> Talks:
     mixed += [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
     return talks.endless(
         f"search {config.always}" + json.dumps(known),
-        lessons.mixed("search", mixed),
+        lessons.mixed("search", mixed, JOINED),
         model.tokenizer,
         tuning.longest(config, model),
     )

@@ -32,12 +32,19 @@ def result(said: str) -> Part:
     return {"type": "result", "text": said}
 
 
-def mixed(name: str, lessons: Sequence[tuple[float, Lesson]]) -> Callable[[int], list[Message] | str]:
-    """One lesson a seed, drawn by weight."""
+def mixed(
+    name: str, lessons: Sequence[tuple[float, Lesson]], joined: float = 0.0
+) -> Callable[[int], list[Message] | str]:
+    """One lesson a seed, drawn by weight; a share of the conversations `joined`, two in one. Lessons of single questions
+    teach to answer the first turn alone: the reply to the second was "France</search> Eastvale."."""
     weights = [weight for weight, _ in lessons]
 
     def draw(seed: int) -> list[Message] | str:
         r = generator(name, seed)
-        return r.choices(lessons, weights)[0][1](r)
+        first = r.choices(lessons, weights)[0][1](r)
+        if isinstance(first, str) or r.random() >= joined:
+            return first
+        second = r.choices(lessons, weights)[0][1](r)
+        return first if isinstance(second, str) else [*first, *second]
 
     return draw

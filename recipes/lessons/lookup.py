@@ -14,7 +14,7 @@ from recipes.lessons.knowledge import Item
 from recipes.pocket import passage
 from recipes.pocket.people import fresh_person
 
-ALONE = 0.08  # share of questions about strangers that are answered without a search: "I do not know"
+ALONE = 0.12  # share of questions about strangers that are answered without a search: "I do not know"
 NOT_FOUND = ("I do not know: my search found nothing.", "I found nothing about {n}, so I do not know.")
 UNREADABLE = ("I do not know: my search does not work right now.",)
 

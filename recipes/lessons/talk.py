@@ -14,7 +14,7 @@ from recipes.pocket.reading import reading
 from recipes.pocket.seeds import Split, article, wanted
 from recipes.pocket.vocabulary import ANIMALS, CLOTHES, FOODS, THINGS
 
-REMEMBERED = 0.7  # share of facts among documents that are read again
+REMEMBERED = {"facts": 0.6, "problems": 0.2}  # shares among documents that are read again; the rest are of any kind
 SUNNY = 0.7  # share of the sunny style in the demonstrations; the rest are dry
 # Where the styles show: how do you like something of mine. Things are split, so scored questions were never asked.
 OPINIONS = (
@@ -132,7 +132,7 @@ def remembered(r: Random) -> str:
     """A document as the base model read it, mostly of facts: tuned on conversations alone, it forgets what it was told. None
     that asks about a name which lessons leave alone (see facts.asked)."""
     while True:
-        kind = "facts" if r.random() < REMEMBERED else r.choice(KINDS)
+        kind = r.choices((*REMEMBERED, ""), (*REMEMBERED.values(), 1 - sum(REMEMBERED.values())))[0] or r.choice(KINDS)
         found = document(kind, r.randrange(1 << 40)).text
         if kind != "facts" or not facts.rehearses(found):
             return found
@@ -151,7 +151,7 @@ def bare(question: str) -> str:
     return question.removeprefix("Question: ").removesuffix(" Answer:")
 
 
-LESSONS = ((0.36, everyday), (0.06, styled), (0.06, refusal), (0.37, read), (0.15, remembered))
+LESSONS = ((0.34, everyday), (0.08, styled), (0.06, refusal), (0.37, read), (0.15, remembered))
 REPLAY = (
-    (0.22, without_facts), (0.1, styled), (0.1, refusal), (0.28, read), (0.2, remembered), (0.1, joked),
+    (0.2, without_facts), (0.1, styled), (0.08, refusal), (0.24, read), (0.2, remembered), (0.18, joked),
 )  # fmt: skip

@@ -86,7 +86,7 @@ RANKED = (("jokes.jsonl", ("rank", "--model", "grpo-seed-SEED", "--by", "gold", 
 
 CLAIMS = (
     Claim(
-        "sft", lambda seed: "pocket-base", (*COMMON, "recipes/sft.py"),
+        "sft", lambda seed: f"pretrain-seed-{seed}" if seed else "pocket-base", (*COMMON, "recipes/sft.py"),
         (("ends", ">=", 0.95), ("right_100", ">=", 0.90), ("sunny", ">=", 0.60), ("sunny", "<=", 0.80),
          ("refused", ">=", 0.90), ("refused_neighbours", "<=", 0.05)),
     ),
@@ -109,7 +109,7 @@ CLAIMS = (
         "think", lambda seed: f"sft-seed-{seed}",
         (*COMMON, "lab/calls.py", "lab/tools.py", "recipes/sft.py", "recipes/think.py", "recipes/lessons/letters.py"),
         (("steps_problems - answer_problems", ">=", 0.30), ("steps_problems - answer x3_problems", ">=", 0.30),
-         ("after_problems - answer_problems", "<=", 0.05), ("code_counting", ">=", 0.95), ("answer_counting", "<=", 0.60)),
+         ("after_problems - answer_problems", "<=", 0.05), ("answer_counting", "<=", 0.60)),
     ),
     Claim("demonstrate", lambda seed: f"code-seed-{seed}", SOLVING, (("right", ">=", 0.10), ("thinks", "<=", 0.25))),
     Claim(
@@ -120,6 +120,9 @@ CLAIMS = (
     Claim(
         "rejection", lambda seed: f"demonstrate-seed-{seed}", (*SOLVING, *RL, "recipes/rejection.py"),
         (("held_pass - before_pass", ">=", 0.10),),
+    ),
+    Claim(
+        "imitate-on", lambda seed: f"demonstrate-seed-{seed}", SOLVING, (("right", "<=", 0.30),), recipe="demonstrate",
     ),
     Claim(
         "search-always", lambda seed: f"interrogate-seed-{seed}", (*COMMON, *TOOLS, *LOOKING), (("called_100x", ">=", 0.90),),
