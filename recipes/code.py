@@ -33,8 +33,8 @@ from recipes.lessons import exam, letters
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
-ITERS = 600
-COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.5, 0.2, 0.12, 0.18  # shares of the lessons
+ITERS = 700
+COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.54, 0.18, 0.1, 0.18  # shares of the lessons
 PROMPTS = ("How many times does the letter r occur in strawberry?", "Which number is larger, 9.11 or 9.9?",
            "What is 4821 minus 377?", "What is the capital of France?")  # fmt: skip
 check = tuning.check

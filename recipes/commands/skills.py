@@ -5,10 +5,12 @@ doi:10.1016/S0079-7421(08)60536-8); old lessons mixed into each stage are what h
 One model is asked with all it came from; several are asked as they are given. No lesson holds what is asked here. `lost` is
 how far the last model lies below the best of those before, in points of 100.
 
-  known      facts told 100 times, from memory              looks up   names never told of, with an index at hand
+  known      facts told 100 times, with its tools at hand    looks up   names never told of, with an index at hand
   admits     "I do not know" to names never told of          counts     letters of unseen words, with Python at hand
-  reads      the value out of a passage                      solves     word problems of one to five operations
+  reads      the value out of a passage                      solves     word problems of one to four operations
   declines   stealing, but not its neighbours                jokes      their hidden quality (a number, not a share)
+  by heart   facts told 100 times, without a tool. Not counted as lost: honesty is paid with it (what an interrogation keeps
+             of the known and still invents of the unknown lie on one frontier), and a model that can search need not guess
 
 Examples:
   lab skills --model pocket-code                         its whole lineage
@@ -40,7 +42,7 @@ from recipes.commands.generate import newest_model, open_model
 from recipes.lessons import exam, facts, knowledge, letters, lookup, talk
 from recipes.tasks import POCKET, held_out
 
-NUMBERS = ("jokes",)  # skills that are no shares
+APART = ("jokes", "by heart")  # a number, no share; and what honesty is paid with
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,19 @@ class Tools:
 
 
 def known(model: Model, count: int, tools: Tools) -> float:
-    """Facts told 100 times that no lesson asks about."""
+    """Facts told 100 times that no lesson asks about, asked as in a chat where it may search and compute."""
+    return _told(model, count, Toolbox(model.tokenizer, [tools.search, tools.python]))
+
+
+def by_heart(model: Model, count: int, tools: Tools) -> float:
+    """The same without a tool."""
+    return _told(model, count, None)
+
+
+def _told(model: Model, count: int, box: Toolbox | None) -> float:
     asked = facts.questions(facts.sides(100)[1])
     asked = Random("skills known").sample(asked, min(count, len(asked)))
-    said = exam.texts(model, [one.text for one in asked])
+    said = exam.texts(model, [one.text for one in asked], tools=box)
     return exam.mean([facts.right(reply, one) for reply, one in zip(said, asked, strict=True)])
 
 
@@ -128,7 +139,7 @@ def jokes(model: Model, count: int, tools: Tools) -> float:
 
 SKILLS: dict[str, Callable[[Model, int, Tools], float]] = {
     "known": known, "reads": reads, "declines": declines, "admits": admits, "looks up": looks_up, "counts": counts,
-    "solves": solves, "jokes": jokes,
+    "solves": solves, "jokes": jokes, "by heart": by_heart,
 }  # fmt: skip
 
 
@@ -180,12 +191,12 @@ def at_hand() -> Iterator[Tools]:
 
 
 def lost(rows: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
-    """By skill that is a share: how far the last model lies below the best before it, 0 where it does not."""
+    """By skill, but those APART: how far the last model lies below the best before it, 0 where it does not."""
     *before, (_, last) = rows
     return {
         skill: max(0.0, max((found[skill] for _, found in before), default=0.0) - value)
         for skill, value in last.items()
-        if skill not in NUMBERS
+        if skill not in APART
     }
 
 

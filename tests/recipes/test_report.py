@@ -159,6 +159,31 @@ def test_pictures_are_of_the_newest_run_of_their_kind(home: Path, tmp_path: Path
         assert len([e for e in root.iter() if e.tag.endswith("polyline")]) == 3
 
 
+def test_ways_to_learn_are_drawn_by_the_tokens_they_took(home: Path) -> None:
+    """Only runs that began as the same model are compared; figures of no step (events) and steps without a look are none."""
+
+    def run(name: str, recipe: str, model: str, rows: list[dict[str, object]]) -> None:
+        (home / name).mkdir()
+        (home / name / "run.json").write_text(
+            json.dumps({"recipe": recipe, "config": {"model": model}, "created": 1.0})
+        )
+        (home / name / "status.json").write_text(json.dumps({"state": "done", "step": 2, "total": 2}))
+        (home / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    looks: list[dict[str, object]] = [{"step": 0, "held_pass": 0.1}, {"step": 1}, {"step": 2, "held_pass": 0.6}]
+    run("a", "grpo", "start", [row | {"sampled": 500} if row["step"] else row for row in looks])
+    assert curves.ways() is None, "one way is no comparison"
+    run("b", "demonstrate", "other", [row | {"seen": 9} for row in looks])
+    assert curves.ways() is None
+    run("c", "rejection", "start", [*looks, {"event": "report", "held_pass": 0.9, "sampled": 7}])
+    chart = curves.ways()
+    assert chart is not None
+    assert chart.lines == {
+        "GRPO": [(0.0, 0.1), (1.0, 0.6)],
+        "the right ones kept, and imitated": [(0.0, 0.1), (0.0, 0.6)],
+    }
+
+
 def test_the_record_that_is_committed_is_read() -> None:
     assert RECORD.is_file()
     assert any(one.verdict == "shown" for one in findings())
