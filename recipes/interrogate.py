@@ -9,13 +9,14 @@ Without --data the questions are the pocket world's: facts told 100 to 3 times, 
 With --data they are yours: rows {"question", "answer"}, and "about" where several are about one thing.
 
 Expected, pocket preset, 700 steps of the last two layers (seeds 0 / 1; 3 CPU-minutes): never-seen invented .93 / .92 -> .22 /
-.18, known kept .60 / .67; AUROC of P("don't know") .75 / .80. Before any of it the highest probability of the first token tells known from never-seen names
-at .91, though its logit alone only at .72: the doubt is in how far one answer stands out from the second best, which an output
-row cannot see, and tuning finds only a part of it. With a hundred steps AUROC is .68 on trained and on scored names alike,
-later the trained ones are learnt by heart (.91 against .77 after 500 steps, begun with the average of all answers as the first
-word of an admission). Names that the model is sure of, wrongly, answered as well, so that no list helps: .74 after 300 steps.
-Logits held to log-probabilities by a z-loss (PaLM, arXiv:2204.02311) in pretraining and tuning, 1e-3 and 0.05 a token: .77, and
-even the best threshold on the highest probability still lets .22 of the never-seen pass where it keeps .80 of the known.
+.18, known kept .60 / .67; AUROC of P("don't know") .75 / .80. Before any of it the highest probability of the first token
+tells known from never-seen names at .91, though its logit alone only at .72: the doubt is in how far one answer stands out
+from the second best, which an output row cannot see, and tuning finds only a part of it. With a hundred steps AUROC is .68 on
+trained and on scored names alike, later the trained ones are learnt by heart (.91 against .77 after 500 steps, begun with the
+average of all answers as the first word of an admission). Names that the model is sure of, wrongly, answered as well, so that
+no list helps: .74 after 300 steps. Logits held to log-probabilities by a z-loss (PaLM, arXiv:2204.02311) in pretraining and
+tuning, 1e-3 and 0.05 a token: .77, and even the best threshold on the highest probability still lets .22 of the never-seen
+pass where it keeps .80 of the known.
 
 Examples:
   lab interrogate                                    pocket-sft learns to say "I do not know"

@@ -27,8 +27,8 @@ shown: gold below where it began.
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
   lab rlhf --reward reward-model-1                        jokes, with a price on divergence
-  lab rlhf --kl 0                                         without it: watch the proxy being gamed
-  lab rlhf --kl 0 --patience 3                            stopped in time; then: lab chat --model rlhf-1@best
+  lab rlhf --kl 0 --replay 0                              nothing holds it: watch the proxy being gamed
+  lab rlhf --kl 0 --replay 0 --patience 3                 stopped in time; then: lab chat --model rlhf-1@best
   lab rlhf --kl-target 6 --pessimism 1 --reward three     steered to six nats; an ensemble of reward models
   lab rlhf --model smollm2.gguf --reward mine --data prompts.jsonl --gold Qwen/Qwen3-4B     your own; LoRA
 """

@@ -7,9 +7,9 @@ search in eight finds nothing, somebody else, or a broken index: then the reply 
 
 Expected, pocket preset, 900 steps (seeds 0 / 1; 6.4 / 6.0 CPU-minutes): of 610 questions about names never told it calls on
 .96 / .97, the query is the name in .98 of the calls, the answer right in .92 / .93, invented in .06 / .04. Of what it was told
-100 times it looks up .85 / .84 as well: tuning teaches how to call, not when. An empty index is answered with "I do not know" in
-.96 / .97, one that holds others of the same first names in .96 / .99 (two words are searched for together: with either of them
-it found these, and their facts were given as the answer in .63). Where no search is at hand it admits.
+100 times it looks up .85 / .84 as well: tuning teaches how to call, not when. An empty index is answered with "I do not know"
+in .96 / .97, one that holds others of the same first names in .96 / .99 (two words are searched for together: with either of
+them it found these, and their facts were given as the answer in .63). Where no search is at hand it admits.
 
 Examples:
   lab search                                       pocket-honest learns to search

@@ -6,10 +6,10 @@ Without --data the lessons are the pocket world's: questions, sums, stories, sma
 refuse one topic but not its neighbours. With --data they are your own conversations.
 
 Expected, pocket preset, 900 steps (seeds 0 / 1, each from a base of its own; 6.9 / 5.8 CPU-minutes of a core that trains 2,700
-tokens a second, 23 % of what pretraining took): facts told 100 times that pretraining asked about and no conversation does .93 /
-.96 right as questions, those only ever stated .91 / .88, told 30 times .61 / .65; answers read from a passage .43 / .73; sunny
-.60 / .74 and dry .31 / .18 of 114 replies about things never shown; the refused topic 1.00, its neighbours .01 / .00; replies
-that end 1.00.
+tokens a second, 23 % of what pretraining took): facts told 100 times that pretraining asked about and no conversation does .93
+/ .96 right as questions, those only ever stated .91 / .88, told 30 times .61 / .65; answers read from a passage .43 / .73;
+sunny .60 / .74 and dry .31 / .18 of 114 replies about things never shown; the refused topic 1.00, its neighbours .01 / .00;
+replies that end 1.00.
 
 Examples:
   lab sft                                            pocket-base becomes an assistant

@@ -171,7 +171,7 @@ CLAIMS = (
     Claim(
         "rlhf-free", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *PLEASING),
         (("held_reward - before_reward", ">=", 0.0), ("gold_gain", "<=", -1.0)),
-        ("--reward", "reward-model-seed-SEED", "--kl", "0", "--iters", "150"), "rlhf",
+        ("--reward", "reward-model-seed-SEED", "--kl", "0", "--replay", "0", "--iters", "200"), "rlhf",
     ),
     Claim(
         "harden", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *PLEASING, "recipes/harden.py"),
