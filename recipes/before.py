@@ -14,14 +14,14 @@ def school(model: Model) -> Talks:
     """Conversations of the pocket world's stages that the model's lineage went through, in about equal shares; no jokes, which
     is what preferences are about. More than half of them are two in one (see lessons.mixed)."""
     stages = {str(info.get("recipe")) for info in tuning.lineage(str(model.folder))}
-    mixed: search.Weighted = [(0.4 * share, lesson) for share, lesson in talk.REPLAY if lesson is not talk.joked]
+    mixed: search.Weighted = [(0.35 * share, lesson) for share, lesson in talk.REPLAY if lesson is not talk.joked]
     if known := search.straight(None, model, needed=False):
-        mixed.append((0.3, lambda r: r.choice(known)))
+        mixed.append((0.2, lambda r: r.choice(known)))
     if "search" in stages:
-        mixed.append((0.25, lookup.lesson))
+        mixed += [(0.4, lookup.lesson), (0.1, lookup.alone)]
     if "code" in stages:
-        mixed += [(0.2, lambda r: letters.counted(r, "code")), (0.05, letters.computed)]
+        mixed += [(0.3, lambda r: letters.counted(r, "code")), (0.05, letters.computed)]
     if stages & {"demonstrate", "grpo"}:
-        mixed += [(0.25, lambda r: solve.lesson(r, IN_WORDS)), (0.25, solve.retold)]
+        mixed += [(0.35, lambda r: solve.lesson(r, IN_WORDS)), (0.2, solve.retold)]
     key = f"before {sorted(stages)} {len(known)}"
     return talks.endless(key, lessons.mixed("before", mixed, JOINED), model.tokenizer, model.context)

@@ -62,8 +62,17 @@ def lesson(r: Random) -> list[Message]:
     at hand and calls cannot be drawn. Without these it invented there as it did before the interrogation."""
     question = facts.some(r, facts.stranger(r))
     if r.random() < ALONE:
-        return ask(question.text, r.choice(facts.DONT_KNOW).format(n=question.entity.name))
+        return _admitted(r, question)
     return found(r, question) if r.random() < 7 / 8 else missing(r, question)
+
+
+def alone(r: Random) -> list[Message]:
+    """Somebody unknown, admitted at once."""
+    return _admitted(r, facts.some(r, facts.stranger(r)))
+
+
+def _admitted(r: Random, question: Question) -> list[Message]:
+    return ask(question.text, r.choice(facts.DONT_KNOW).format(n=question.entity.name))
 
 
 def known(r: Random) -> list[Message]:
