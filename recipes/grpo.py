@@ -4,7 +4,7 @@ by the spread and with one divisor for all tokens of a step: Dr. GRPO, Liu et al
 2025, arXiv:2503.14476). No reference model and no KL, unless --kl asks for them.
 
 Expected, pocket preset, 60 steps from `lab demonstrate` (seeds 0 / 1; 3.8 CPU-minutes, .44 M sampled tokens), on held-out
-problems of one to four operations at temperature 1: right .16 / .13 -> .84 / GRPO1 (one of 4 tries .48 / .38 -> .95 / P41),
+problems of one to four operations at temperature 1: right .16 / .13 -> .84 / .78 (one of 4 tries .48 / .38 -> .95 / .92),
 replies that think .24 / .23 -> 1.00, all in prose (.15 / .14 before), though bare steps were shown nearly as often; tokens of
 a reply 16 -> 62. Most of it comes in the first ten steps (.75 / .68): which way of solving suits it is found at once. Prose is
 right in .73-.82 of the cases before and .84 after (greedy .97, .94, .92, .72 of 1, 2, 3, 4 operations): what goes wrong then

@@ -15,14 +15,16 @@ The score is a proxy: push on it, and the policy finds replies that the reward m
 Gold trains nothing. Each look names and keeps the text with the highest proxy and the lowest gold; the checkpoint with the best
 held-out gold stays, as NAME@best, and --patience or --max-kl end the run in time.
 
-Measured on jokes, one seed, held-out prompts (a reward model of 1,000 rankings of what `lab grpo` left; gains in standard
-deviations of the start's replies). With the price, 60 steps, 2.5 CPU-minutes: proxy +.07 -> +1.66, gold -.69 -> 1.70 (+.91),
-best 1.75 at step 40, so it stays; KL 4.6 nats. Of other skills (`lab skills`) it keeps counting with code .93 -> .88, searches
-.85 -> .84, problems .84 -> .77, known facts .54 -> .61, but admissions .63 -> .38; without --replay .46, .58, .75, .52, .28.
-Without the price, 150 steps, 5.7 CPU-minutes (with other lessons of before): gold is best at step 50 (1.75), then falls to 1.54
-while the proxy goes on to 1.73; KL 9 nats, entropy .03. On an earlier model without --replay, in 70 steps: 1.19 -> .50 (start
-.26), KL 17 nats: "At the station the feather met a feather. The feather left first." has proxy +1.19 and gold -1.35. Not
-shown: gold below where it began.
+Measured on jokes, seeds 0 / 1, held-out prompts (a reward model of 1,000 rankings of what `lab grpo` left; gains in standard
+deviations of the start's replies). With the price, 60 steps, 3 CPU-minutes: proxy +.12 / +.05 -> +1.74 / +1.76, gold -.40 /
+-.22 -> 1.76 / 1.44 (+.78 / +.83), best 1.77 / 1.50 at steps 50 / 40, so it stays; KL 6.0 / 4.9 nats. Of other skills (`lab
+skills`, seed 0) it keeps searches .84 -> .88, counting with code .89, problems .92 -> .89, admissions .89 -> .91, known facts
+.85 -> .84; with half as many lessons of before .82, .88, .82, .76, .78. Without price and lessons, 200 steps, 5.1 CPU-minutes:
+gold is best at step 30 (1.67), at step 40 it is .16 and stays there while the proxy goes on from 1.76 to 1.93; KL 27 nats.
+Seed 1: 1.46 at step 40, .01 at 50, -.36 from 60 on, below its start of -.22, proxy +2.16. "At the bank met a pillow. The
+pillow left first." has proxy +2.03 and gold -.07: who met it is missing. Searches .84 -> .52, counting .89 -> .00. The best
+checkpoint, drawn from anew, has gold 1.62, .97 of its best look. Not shown: gold below where it began by a standard deviation
+of the start's replies, which is wide (2.77 / 1.99) because some are gibberish; ordinary jokes have one of 1.
 
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
