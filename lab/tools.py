@@ -157,7 +157,7 @@ class Search(_Closing):
             titled = self._db.execute(TITLED, (f"title : ({' AND '.join(words)})", key(query), k)).fetchall()
             # Two words are a name mostly. What holds one of them is somebody else of the same first name, whose facts a small
             # model gives as those it was asked for (.63 of the time). More words are a question: any of them may be missing.
-            joined = (" AND " if len(words) == 2 else " OR ").join(words)
+            joined = (" AND " if len(key(query).split()) == 2 else " OR ").join(words)
             best = self._db.execute(BEST, (joined, k)).fetchall() if len(titled) < k else []
         return [*titled, *(passage for passage in best if passage not in titled)][:k]
 

@@ -61,6 +61,14 @@ def test_the_best_passage_comes_first_and_a_title_before_all(search: Search) -> 
     assert "Marie Curie: She discovered" in search("Who discovers radium?")  # by the stem
 
 
+def test_two_words_are_looked_for_together(search: Search) -> None:
+    """A name of which one word is somebody else's finds nobody; in a question any word may be missing."""
+    assert search.find("Marie Curie")
+    assert not search.find("Marie Smith")
+    assert search.find("Who is Marie Smith?")
+    assert search.find("Guinea capital"), "in the title and in the text"
+
+
 def test_a_title_is_told_where_the_text_does_not_name_it(search: Search) -> None:
     assert search("Al") == "Al: Also known as aluminium, a light metal."
     assert search("kettles") == PASSAGES[-1][1]
