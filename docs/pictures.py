@@ -2,8 +2,8 @@
 
     uv run --with resvg-py python docs/pictures.py [NAME ...]
 
-Used for docs/*.png: a root with pocket-base, two runs with other settings, SmolLM2-135M-Instruct (lab import), a probes run,
-a training that was running, a run of lab grpo; for rank a reward model, for gap a run of lab rlhf.
+Used for docs/*.png: a root with the shipped models, a pretraining of seed 1 (with which train compares the newest other one), a
+probes run, an index of the pocket world; for split and tokens SmolLM2-135M-Instruct (lab import).
 """
 
 import asyncio
@@ -24,13 +24,7 @@ PICTURES: dict[str, tuple[tuple[int, int], list[str]]] = {
     "pipeline": (WIDE, ["3.0"]),
     "start": (WIDE, ["n", "9.0"]),
     "data": (WIDE, ["d", "30.0", "tab", "tab", "tab", *["j"] * 6, "1.0"]),
-    "train": (
-        WIDE,
-        [
-            "2", "3.0", "down", "down", "down", "space", "down", "space", *["up"] * 4, "1.5", "tab", "tab",
-            *["left"] * 12, "1.0",
-        ],
-    ),
+    "train": (WIDE, ["2", "3.0", "down", "space", "up", "1.5", "tab", "tab", *["left"] * 12, "1.0"]),
     "train-light": (WIDE, ["=lab-light", "2", "3.0"]),
     "train-small": (SMALL, ["2", "3.0"]),
     "chat": (WIDE, ["!pocket-base", "4.0", '"One day', "enter", "5.0", "ctrl+t", "escape", "up", *["left"] * 90, "1.0"]),
@@ -47,7 +41,7 @@ PICTURES: dict[str, tuple[tuple[int, int], list[str]]] = {
         ["6", "1.0", "enter", "12.0", *"edcab", "enter", "2.0", *"caedb", "enter", "3.0", "c", "d", "equals_sign", "a", "1.0"],
     ),
     "gap": (WIDE, ["3", "3.0", "g", "3.0"]),
-    "rollouts": (WIDE, ["3", "3.0", "home", "1.0", *["right_curly_bracket"] * 3, "1.0", "t", "2.0"]),
+    "rollouts": (WIDE, ["3", "3.0", "home", "1.0", "right_curly_bracket", "1.0", *["comma"] * 4, "t", "2.0"]),
     "split": (
         WIDE,
         [
