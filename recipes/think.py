@@ -7,11 +7,11 @@ answer; the answer and then these very steps (they come too late to help: post h
 Problems of three to five operations have a space far
 too large to learn by heart; what is scored is held out by its whole calculation, and words by their letters.
 
-Expected, pocket preset, 100 steps a way, 120,000 tokens (one seed; 5 CPU-minutes), held-out problems of three to five
-operations right: at once .04, at once on three times the tokens .04, bare steps .34, steps in words and numbers .77, the answer
-before the same steps .02, code .06 (it loses some of the numbers: copying them takes the words around them). Letters counted by
-head .66, and step by step .53: these spell words from pieces, which is harder than to guess a small number; code at these
-tokens .15, after `lab code` .97.
+Expected, pocket preset, 100 steps a way, 120,000 tokens (seeds 0 / 1; 5 CPU-minutes), held-out problems of three to five
+operations right: at once .02 / .04, at once on three times the tokens .04 / .05, bare steps .37 / .21, steps in words and
+numbers .78 / .68, the answer before the same steps .02 / .01, code .04 / .08 (it loses some of the numbers: copying them takes
+the words around them). Letters counted by head .46 / .37, and step by step .39 / .36: these spell words from pieces, which is
+harder than to guess a small number; code at these tokens .16 / .02, after `lab code` .93.
 
 Examples:
   lab think                              all ways, from pocket-sft
