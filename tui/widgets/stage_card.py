@@ -163,7 +163,7 @@ talks with its model, `e` edits its config in `$EDITOR`. Arrows go from stage to
         if card.trouble:
             return [[("✖ ", "$error"), (plain(f"{card.trouble.name} {card.trouble.state}", width - 2), LABEL)]]
         if card.state == "done" and card.recipe and card.recipe.replace("_", "-") != info.recipe.replace("_", "-"):
-            return [[("r", "$accent bold"), (plain(f" goes on with {card.recipe}", width - 1), LABEL)]]
+            return [[("r", "$accent bold"), (" " + plain(f"goes on with {card.recipe}", width - 2), LABEL)]]
         return []
 
     def _again(self, info: Info) -> list[Line]:
