@@ -11,10 +11,16 @@ Expected, pocket preset, 900 steps (seeds 0 / 1; 6.4 / 6.0 CPU-minutes): of 610 
 in .96 / .97, one that holds others of the same first names in .96 / .99 (two words are searched for together: with either of
 them it found these, and their facts were given as the answer in .63). Where no search is at hand it admits.
 
+A real model: SmolLM2-135M-Instruct (LoRA, rate 1e-3, 60 steps of 4 out of 165 examples about the World Factbook's 19,993
+passages; 10 CPU-minutes) calls on 1.00 of 184 questions about other countries; the query is the right one in .84 [.78, .88],
+the answer right in .71 [.64, .77] (with the right query .82 can be), admitted .12, invented .17. At the usual rate of 2e-4 it
+did not learn in as many steps to close a call (answers .00): its tokens for that begin as nobody's.
+
 Examples:
   lab search                                       pocket-honest learns to search
   lab chat --model search-1 --search weights/search-1/pocket.db
-  lab search --model smollm2.gguf --data qa.jsonl --index notes.db --iters 60       a real model, your own documents
+  lab search --model smollm2.gguf --data qa.jsonl --index notes.db --iters 60 --learning-rate 1e-3
+                                                   a real model, your own documents
 """
 
 import json
