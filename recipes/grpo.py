@@ -9,11 +9,15 @@ replies that think .24 / .23 -> 1.00, all in prose (.15 / .14 before), though ba
 a reply 16 -> 62. Most of it comes in the first ten steps (.75 / .68): which way of solving suits it is found at once. Prose is
 right in .73-.82 of the cases before and .84 after (greedy .97, .94, .92, .72 of 1, 2, 3, 4 operations): what goes wrong then
 is a sum (5 + 2 = 8), or a sentence is left out, and that changes slowly, at a rate of 1e-3 or a falling one too. Run on to 240
-steps: LONG.
+steps (seed 0): .81, .83, .82, .82, .84, .78 after 90, 120, 150, 180, 210, 240 (64 problems, 4 replies each): it stays there.
 
 When to search (--task facts, --call-price 0.1, 60 steps from `lab search --always`; an earlier base, seeds 0 / 1): not shown.
 Held-out questions come out right .63 / .59 -> .79 / .75, but known names are still looked up .93 / .99 -> .95 / 1.00: a
 model that always calls tries too seldom what a reply without a call earns.
+
+A real model: SmolLM2-135M-Instruct (LoRA, rate 3e-4, 20 steps of 3 x 8 replies; 1.3 CPU-minutes) on reasoning_gym:syllogism,
+held out: .03 -> .56 of 64 replies. It learns within five steps to answer in a word, and then gives the same word to each: the
+reward of a question with two answers pays for that. It starts above .05 in two of 17 tasks tried.
 
 Examples:
   lab grpo --model demonstrate-1                             word problems: the model finds out that thinking pays
