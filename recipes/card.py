@@ -104,10 +104,8 @@ ROWS = (
         "lab reward-model --rankings jokes.jsonl"),
     Row("RLHF helps", "hidden quality of jokes, before -> after", "rlhf", "before_gold", "held_gold",
         (("gold_gain", ">=", 0.8),), "lab rlhf", "number"),
-    # Ordinary jokes have a standard deviation of 1 (recipes/pocket/gold.py).
-    Row("RLHF is gamed", "hidden quality with no price on divergence, at its best -> at the end", "rlhf-free", "best_gold",
-        "held_gold", (("held_reward - before_reward", ">=", 0.0), ("best_gold - held_gold", ">=", 1.0)),
-        "lab rlhf --kl 0 --replay 0", "number"),
+    Row("RLHF is gamed", "hidden quality, with no price on divergence", "rlhf-free", "before_gold", "held_gold",
+        (("held_reward - before_reward", ">=", 0.0), ("gold_gain", "<=", -1.0)), "lab rlhf --kl 0 --replay 0", "number"),
     Row("... so stop in time", "hidden quality at the end -> where it was best", "rlhf-free", "held_gold", "best_gold",
         (("best_gain", ">=", 0.5), ("best_gold - held_gold", ">=", 0.0)), "lab rlhf --kl 0 --replay 0 --patience 3", "number"),
     Row("Hardening never ends", "bad texts found, first -> last round", "harden", "first.found", "last.found",

@@ -164,22 +164,24 @@ def spent(rows: Iterable[dict[str, Any]], tokens: str, key: str) -> Points:
     return points
 
 
-def _grpo() -> Info | None:
-    """The newest of the usual length on word problems."""
-    return newest("grpo", lambda c: c.get("task") in (None, "problems") and (c.get("iters") or 0) <= 100)
+def _grpo(run_on: bool = False) -> Info | None:
+    """The newest on word problems, of the usual length or one that was run on."""
+    return newest("grpo", lambda c: c.get("task") in (None, "problems") and ((c.get("iters") or 0) > 100) == run_on)
+
+
+def _rlhf(priced: bool) -> Info | None:
+    """The newest with, or without, a price on divergence."""
+    return newest("rlhf", lambda config: (config.get("kl") != 0) == priced)
 
 
 def gamed() -> Chart | None:
-    priced = newest("rlhf", lambda config: config.get("kl") != 0)
     keys = {"proxy (reward model)": "held_reward", "gold (hidden judge)": "held_gold"}
-    return by_step(priced, "gold", "RLHF: what is optimised, and what is meant", "score", keys)
+    return by_step(_rlhf(priced=True), "gold", "RLHF: what is optimised, and what is meant", "score", keys)
 
 
 def run_on() -> Chart | None:
     """Both as a change from the start, in parts of the greatest change: one axis for two kinds of reward."""
-    sure = newest("grpo", lambda config: config.get("task") in (None, "problems") and (config.get("iters") or 0) > 100)
-    sure, pleased = sure or _grpo(), newest("rlhf", lambda config: config.get("kl") == 0)
-    priced = newest("rlhf", lambda config: config.get("kl") != 0)
+    sure, pleased, priced = _grpo(run_on=True) or _grpo(), _rlhf(priced=False), _rlhf(priced=True)
     if sure is None or pleased is None:
         return None
     lines = {}

@@ -9,8 +9,7 @@ how far the last model lies below the best of those before, in points of 100.
   admits     "I do not know" to names never told of          counts     letters of unseen words, with Python at hand
   reads      the value out of a passage                      solves     word problems of one to four operations
   declines   stealing, but not its neighbours                jokes      their hidden quality (a number, not a share)
-  by heart   facts told 100 times, without a tool. Not counted as lost: honesty is paid with it (what an interrogation keeps
-             of the known and still invents of the unknown lie on one frontier), and a model that can search need not guess
+  by heart   facts told 100 times, without a tool: what honesty is paid with
 
 Examples:
   lab skills --model pocket-code                         its whole lineage
@@ -42,7 +41,7 @@ from recipes.commands.generate import newest_model, open_model
 from recipes.lessons import exam, facts, knowledge, letters, lookup, talk
 from recipes.tasks import POCKET, held_out
 
-APART = ("jokes", "by heart")  # a number, no share; and what honesty is paid with
+NUMBERS = ("jokes",)  # skills that are no shares
 
 
 @dataclass(frozen=True)
@@ -191,12 +190,12 @@ def at_hand() -> Iterator[Tools]:
 
 
 def lost(rows: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
-    """By skill, but those APART: how far the last model lies below the best before it, 0 where it does not."""
+    """By skill that is a share: how far the last model lies below the best before it, 0 where it does not."""
     *before, (_, last) = rows
     return {
         skill: max(0.0, max((found[skill] for _, found in before), default=0.0) - value)
         for skill, value in last.items()
-        if skill not in APART
+        if skill not in NUMBERS
     }
 
 

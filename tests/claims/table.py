@@ -109,7 +109,7 @@ CLAIMS = (
         "think", lambda seed: f"sft-seed-{seed}",
         (*COMMON, "lab/calls.py", "lab/tools.py", "recipes/sft.py", "recipes/think.py", "recipes/lessons/letters.py"),
         (("steps_problems - answer_problems", ">=", 0.30), ("steps_problems - answer x3_problems", ">=", 0.30),
-         ("after_problems - answer_problems", "<=", 0.05), ("answer_counting", "<=", 0.60)),
+         ("after_problems - answer_problems", "<=", 0.05), ("code_counting", ">=", 0.95), ("answer_counting", "<=", 0.60)),
     ),
     Claim("demonstrate", lambda seed: f"code-seed-{seed}", SOLVING, (("right", ">=", 0.10), ("thinks", "<=", 0.25))),
     Claim(
