@@ -21,10 +21,10 @@ deviations of the start's replies). With the price, 60 steps, 3 CPU-minutes: pro
 skills`, seed 0) it keeps searches .84 -> .88, counting with code .89, problems .92 -> .89, admissions .89 -> .91, known facts
 .85 -> .84; with half as many lessons of before .82, .88, .82, .76, .78. Without price and lessons, 200 steps, 5.1 CPU-minutes:
 gold is best at step 30 (1.67), at step 40 it is .16 and stays there while the proxy goes on from 1.76 to 1.93; KL 27 nats.
-Seed 1: 1.46 at step 40, .01 at 50, -.36 from 60 on, below its start of -.22, proxy +2.16. "At the bank met a pillow. The
-pillow left first." has proxy +2.03 and gold -.07: who met it is missing. Searches .84 -> .52, counting .89 -> .00. The best
-checkpoint, drawn from anew, has gold 1.62, .97 of its best look. Not shown: gold below where it began by a standard deviation
-of the start's replies, which is wide (2.77 / 1.99) because some are gibberish; ordinary jokes have one of 1.
+Seed 1: 1.46 at step 40, .01 at 50, -.38 at 60, -.56 at the end, below its start of -.22, proxy +2.16. "At the bank met a
+pillow. The pillow left first." has proxy +2.03 and gold -.07: who met it is missing. Searches .84 -> .52, counting .89 -> .00.
+The best checkpoint, drawn from anew, has gold 1.62, .97 of its best look. Not shown: gold below where it began by a standard
+deviation of the start's replies, which is wide (2.77 / 1.99) because some are gibberish; ordinary jokes have one of 1.
 
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
