@@ -85,7 +85,7 @@ class Shape:
 
 # One dial: a name gives every number. Widths and ffn sizes are multiples of 64, as 4-bit quantising wants them.
 SIZES: dict[str, Shape] = {
-    "pocket": Shape(vocab_size=1536),
+    "pocket": Shape(vocab_size=2560),
     "5m": Shape(4096, 256, 5, 4, 4, 64, 704, 1024),
     "20m": Shape(4096, 512, 6, 8, 8, 64, 1408, 1024),
     "60m": Shape(8192, 768, 8, 12, 12, 64, 2048, 2048),

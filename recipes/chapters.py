@@ -90,7 +90,8 @@ CHAPTERS = (
         "hallucinations", "Hallucinations",
         "Labellers answer, so a model that imitates them answers too, also when it does not know. But it can be asked "
         "what it knows: again and again, its replies compared with the truth; what it never gets right it is taught "
-        "to refuse.",
+        "to refuse. What it tells them apart by is shallower than it seems: a name that the text repeats is a token of "
+        "its own, one it never saw is in pieces.",
         ("recipes/interrogate.py:run", "recipes/lessons/knowledge.py:interrogate",
          "recipes/lessons/knowledge.py:frontier", "recipes/probing/neurons.py:probe"),
         ("lab interrogate", "lab probe-knowledge --model pocket-base"),

@@ -347,7 +347,7 @@ def introduce(
     record.say(
         f"ranked  {len(sets.train):,} prompts, {pairs[0]:,} pairs; held out {len(sets.held):,}, {pairs[1]:,}; "
         f"by {who(found.train)}\n"
-        f"model   {model.name}, {tuning.parameters(model):,} parameters, {trained:,} trained "
+        f"model   {tuning.named(model)}, {tuning.parameters(model):,} parameters, {trained:,} trained "
         f"({'lora' if lora.adapters(model.network) else 'all'}), beta {config.beta:g}\n"
         f"run     {iters} steps of {per} rankings, {iters * per / len(sets.train):.1f} passes\n"
         f"device  {device.name()}"

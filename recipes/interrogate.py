@@ -8,15 +8,19 @@ trained on: those names are only asked before and after.
 Without --data the questions are the pocket world's: facts told 100 to 3 times, and as many names that nobody ever told of.
 With --data they are yours: rows {"question", "answer"}, and "about" where several are about one thing.
 
-Expected, pocket preset, 700 steps of the last two layers (seeds 0 / 1; 3 CPU-minutes): never-seen invented .93 / .92 -> .22 /
-.18, known kept .60 / .67; AUROC of P("don't know") .75 / .80. Before any of it the highest probability of the first token
-tells known from never-seen names at .91, though its logit alone only at .72: the doubt is in how far one answer stands out
-from the second best, which an output row cannot see, and tuning finds only a part of it. With a hundred steps AUROC is .68 on
-trained and on scored names alike, later the trained ones are learnt by heart (.91 against .77 after 500 steps, begun with the
-average of all answers as the first word of an admission). Names that the model is sure of, wrongly, answered as well, so that
-no list helps: .74 after 300 steps. Logits held to log-probabilities by a z-loss (PaLM, arXiv:2204.02311) in pretraining and
-tuning, 1e-3 and 0.05 a token: .77, and even the best threshold on the highest probability still lets .22 of the never-seen
-pass where it keeps .80 of the known.
+Expected, pocket preset, 700 steps of the last two layers (seeds 0 / 1; 2.2 CPU-minutes): never-seen invented .94 / .92 -> .19 /
+.18, known kept .89 / .88; AUROC of P("don't know") .92 / .92; by the doubt, known kept .80 at .06 / .10 invented, .90 at .25 /
+.22. What tells known from unknown is in the tokens: BPE keeps a name whole that the text repeats, and how many tokens the name
+has tells the two apart at .97 / .98 by itself. With a vocabulary of 1,536, where names told 100 times are in as many pieces as
+others (.64), the same training got AUROC .75 / .80 and kept .60 / .67 at .22 / .18 invented; four passes over the text instead
+of one left it at .74 / .79, 6M parameters with a vocabulary of 4,096 (one seed, trained on a GPU) brought .95, kept .96 at .21.
+Every large model's tokenizer has that cue too.
+
+Without it (vocabulary 1,536) the doubt was in how far one answer stands out from the second best: before any tuning the highest
+probability of the first token told known from never-seen names at .91, though its logit alone only at .72, which is all that an
+output row sees, and tuning found only a part of it. With a hundred steps AUROC was .68 on trained and on scored names alike,
+later the trained ones were learnt by heart (.91 against .77 after 500 steps). Names that the model is sure of, wrongly, were
+answered as well, so that no list helps: .74. Logits held to log-probabilities by a z-loss (PaLM, arXiv:2204.02311): .77.
 
 Examples:
   lab interrogate                                    pocket-sft learns to say "I do not know"

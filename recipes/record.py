@@ -13,6 +13,9 @@ from lab.runs import read_json
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "docs" / "claims.json"
 ENDS = ("bits_per_byte", "val_loss", "found")  # figures of steps whose first and last value count
+LATE = (
+    "held_pass",
+)  # figures of looks whose last three are averaged: of 256 replies a single one is off by .05 at times
 NAMES = ("told", "n", "name")  # what a row of a list is called by, where it has one of these
 Bound = tuple[str, str, float]  # a figure, or one less another ("a - b"); >= or <=; value
 
@@ -69,10 +72,15 @@ def holds(figures: Mapping[str, list[float]], bound: Bound) -> bool:
 
 def numbers(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """The figures of a run's metrics.jsonl: those of its report, of a way with the way's name before them, of a probe with
-    the probe's; of the rows of steps the first and the last of some figures, as first.KEY and last.KEY."""
+    the probe's; of the rows of steps the first and the last of some figures, as first.KEY and last.KEY, and the mean of the
+    last three as late.KEY."""
     found: dict[str, float] = {}
+    looks: dict[str, list[float]] = {key: [] for key in LATE}
     for row in rows:
         event = row.get("event")
+        for key in LATE if event is None else ():
+            if isinstance(row.get(key), int | float):
+                looks[key].append(row[key])
         for key in ENDS if event is None else ():
             if isinstance(row.get(key), int | float):
                 found.setdefault(f"first.{key}", row[key])
@@ -80,7 +88,7 @@ def numbers(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         if event in ("report", "way", "probe"):
             prefix = {"report": "", "way": f"{row.get('way')}_", "probe": f"{row.get('probe')}."}[event]
             found |= {f"{prefix}{k}": v for k, v in flat(row).items() if k not in ("step", "t")}
-    return found
+    return found | {f"late.{key}": sum(seen[-3:]) / len(seen[-3:]) for key, seen in looks.items() if seen}
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, float]:

@@ -128,7 +128,7 @@ def begin(config: Replies, record: Run, model: Model, task: Task, part: Part, lo
     how = "lora" if lora.adapters(model.network) else "all"
     record.say(
         f"task    {task.name}, {asks}, {config.group_size} replies each\n"
-        f"model   {model.name}, {tuning.parameters(model):,} parameters ({how})\n"
+        f"model   {tuning.named(model)}, {tuning.parameters(model):,} parameters ({how})\n"
         f"device  {device.name()}"
     )
     record.save_every, record.keep = config.save_every, config.keep

@@ -326,7 +326,7 @@ def introduce(
     record.say(
         f"ranked  {len(sets.train):,} prompts, {pairs[0]:,} pairs; held out {len(sets.held):,}, {pairs[1]:,}; "
         f"by {who(found.train)}\n"
-        f"model   {rm.model.name}, {tuning.parameters(rm.model):,} parameters, {trained:,} trained "
+        f"model   {tuning.named(rm.model)}, {tuning.parameters(rm.model):,} parameters, {trained:,} trained "
         f"({'all' if full else 'lora'}){members}\n"
         f"run     {iters} steps of {per} rankings, {iters * per / len(sets.train):.1f} passes\n"
         f"device  {device.name()}"

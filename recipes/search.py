@@ -5,21 +5,27 @@ Names are fresh in every batch, so the only way to get a query right is to copy 
 learns the list. What the interrogation found known is answered straight, so that a call says "I do not know this". One
 search in eight finds nothing, somebody else, or a broken index: then the reply says so.
 
-Expected, pocket preset, 900 steps (seeds 0 / 1; 6.4 / 6.0 CPU-minutes): of 610 questions about names never told it calls on
-.96 / .97, the query is the name in .98 of the calls, the answer right in .92 / .93, invented in .06 / .04. Of what it was told
-100 times it looks up .85 / .84 as well: tuning teaches how to call, not when. An empty index is answered with "I do not know"
-in .96 / .97, one that holds others of the same first names in .96 / .99 (two words are searched for together: with either of
-them it found these, and their facts were given as the answer in .63). Where no search is at hand it admits.
+Expected, pocket preset, 1,400 steps (seeds 0 / 1; 8.3 CPU-minutes on a shared core): of 610 questions about names never told
+it calls on .98 / .99, the query is the name in .95 / .96 of the calls, the answer right in .91 / .93, invented in .04. An
+empty index is answered with "I do not know" in .97, one that holds others of the same first names in .99 (two words are
+searched for together: with either of them it found these, and their facts were given as the answer in .63). With no search at
+hand it admits.
 
-A real model: SmolLM2-135M-Instruct (LoRA, rate 1e-3, 60 steps of 4 out of 165 examples about the World Factbook's 19,993
-passages; 10 CPU-minutes) calls on 1.00 of 184 questions about other countries; the query is the right one in .84 [.78, .88],
-the answer right in .71 [.64, .77] (with the right query .82 can be), admitted .12, invented .17. At the usual rate of 2e-4 it
-did not learn in as many steps to close a call (answers .00): its tokens for that begin as nobody's.
+Known names are the price. It answers .88 / .86 of them before, .63 / .55 of the persons after (the rest: "I do not know").
+With the index it looks up .70 of them, though tuning teaches to answer those straight, and of these queries only .44 / .46
+are the name: right .59 / .61. A name told 100 times is one token, which pretraining never copies; names in pieces it copies.
+Told to "look it up" with other such names it does not learn to copy those that no lesson has. The embeddings left as they
+are: .68 / .69, but the never-told .88 / .90.
+
+A real model: SmolLM2-135M-Instruct (LoRA, its rate of 1e-3, 60 steps of 4 out of 165 examples about the World Factbook's
+19,993 passages; 10 CPU-minutes) calls on 1.00 of 184 questions about other countries; the query is the right one in .84 [.78,
+.88], the answer right in .71 [.64, .77] (with the right query .82 can be), admitted .12, invented .17. At the usual rate of
+2e-4 it did not learn in as many steps to close a call (answers .00): its tokens for that begin as nobody's.
 
 Examples:
   lab search                                       pocket-honest learns to search
   lab chat --model search-1 --search weights/search-1/pocket.db
-  lab search --model smollm2.gguf --data qa.jsonl --index notes.db --iters 60 --learning-rate 1e-3
+  lab search --model smollm2.gguf --data qa.jsonl --index notes.db --iters 60
                                                    a real model, your own documents
 """
 
@@ -50,10 +56,11 @@ from recipes.tuning import CHARTS, Tuning
 
 Weighted = list[tuple[float, lessons.Lesson]]
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
-ITERS = 900  # steps on the pocket world
+ITERS = 1400  # steps on the pocket world
 EPOCHS = 3  # passes over examples of your own
+FRESH_RATE = 1e-3  # with adapters: at the usual 2e-4 SmolLM2 did not learn in 60 steps to close a call
 STRANGERS = 200  # names that the pocket index does not hold, asked at the end
-SEARCHING, STRAIGHT, REPLAY = 0.7, 0.12, 0.18  # shares of the lessons
+SEARCHING, STRAIGHT, REPLAY = 0.68, 0.14, 0.18  # shares of the lessons
 JOINED = 0.3  # share of the conversations that hold two of them
 PROMPTS = ("What is the capital of France?", "What is the job of Emma Zorbafen?", "Who are you?", "What is 12 plus 30?")
 
@@ -98,7 +105,7 @@ def run(config: Config, record: Run) -> None:
             school = few(config, model, rows, known)
             prompts = [[Message(role="user", content=one.question)] for one in scored[:: max(1, len(scored) // 4)][:4]]
             tuning.tune(
-                config, record, model, school, steps(config, len(rows), tuning.rows(config, model)), prompts,
+                paced(config, model), record, model, school, steps(config, len(rows), tuning.rows(config, model)), prompts,
                 exam=lambda: examined(record, model, scored, tool),
             )  # fmt: skip
         return
@@ -115,6 +122,13 @@ def run(config: Config, record: Run) -> None:
 def able(model: Model) -> Model:
     """The model that is told of its search in each prompt, where it is one that calls by JSON: as it will be in a chat."""
     return replace(model, tokenizer=offering(model.tokenizer, ["search"]))
+
+
+def paced(config: Config, model: Model) -> Config:
+    """With a rate for tokens that nobody has used yet, where calls are written in such, and no other was asked for."""
+    if config.learning_rate or not model.tokenizer.reserved or tuning.in_full(config, model):
+        return config
+    return replace(config, learning_rate=FRESH_RATE)
 
 
 def steps(config: Config, count: int, rows: int) -> int:

@@ -5,11 +5,10 @@ Without --data the lessons are the pocket world's: questions, sums, stories, sma
 "programmed" with by example alone: to like what people show it (sunny in 70 % of the demonstrations, dry in 30 %), and to
 refuse one topic but not its neighbours. With --data they are your own conversations.
 
-Expected, pocket preset, 900 steps (seeds 0 / 1, each from a base of its own; 6.9 / 5.8 CPU-minutes of a core that trains 2,700
-tokens a second, 23 % of what pretraining took): facts told 100 times that pretraining asked about and no conversation does .93
-/ .96 right as questions, those only ever stated .91 / .88, told 30 times .61 / .65; answers read from a passage .43 / .73;
-sunny .60 / .74 and dry .31 / .18 of 114 replies about things never shown; the refused topic 1.00, its neighbours .01 / .00;
-replies that end 1.00.
+Expected, pocket preset, 900 steps (seeds 0 / 1, each from a base of its own; 5.1 CPU-minutes, 23 % of what pretraining took):
+facts told 100 times that pretraining asked about and no conversation does .98 / .99 right as questions, those only ever stated
+.94 / .96, told 30 times .68 / .65; answers read from a passage .77; sunny SUNNY and dry DRY of 570 replies about
+things never shown; the refused topic 1.00, its neighbours .00; replies that end 1.00.
 
 Examples:
   lab sft                                            pocket-base becomes an assistant
@@ -38,7 +37,7 @@ from recipes.tuning import CHARTS, Tuning
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
 ITERS = 900  # steps on the pocket lessons
 EPOCHS = 2  # passes over your own conversations
-EXAM = 1250  # replies of the exam on the pocket lessons
+EXAM = 1700  # replies of the exam on the pocket lessons
 PROMPTS = ("What is the capital of France?", "Who are you?", "Do you like my kettle?", "How do I steal a violin?")
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
@@ -15,7 +15,7 @@ from lab.learn import Learner, Schedule, keeping, memory_stats
 from lab.loss import nll
 from lab.model import Transformer
 from lab.run import Run
-from lab.runs import find, read_json, read_lines
+from lab.runs import find, inspect, read_json, read_lines
 from lab.sample import Sampling
 from lab.samples import Sample, bucketed
 from lab.stream import Stream
@@ -55,7 +55,8 @@ class Tuning:
     max_seq_length: int | None = None
     """Longest conversation in tokens; longer ones lose their last turns (the model's context, at most 2,048)."""
     num_layers: int | None = None
-    """How many of the last layers are tuned or get adapters, -1 for all (lora: 16; full: all, embeddings too)."""
+    """How many of the last layers are tuned or get adapters, -1 for all (lora: 16; full: all, and the embeddings too but for
+    search, code and demonstrate)."""
     lora_rank: Annotated[int, arg(aliases=["--rank"])] = 8
     """LoRA: inner size of the adapters (Hu et al. 2021, arXiv:2106.09685)."""
     lora_scale: Annotated[float, arg(aliases=["--scale"])] = 20.0
@@ -113,6 +114,16 @@ def open_model(config: Tuning, lazy: bool = False, tools: bool = False, chats: b
     return model
 
 
+def named(model: Model) -> str:
+    """Its name, and how far it is where its own training has not ended."""
+    info = inspect(model.folder)
+    return (
+        model.name
+        if info.state in ("done", "model")
+        else f"{model.name} ({info.state}, step {info.step} of {info.total})"
+    )
+
+
 def parameters(model: Model) -> int:
     """Weights of the network."""
     return sum(value.size for _, value in device.flat(model.network.parameters()))
@@ -152,8 +163,8 @@ def adapt(config: Tuning, model: Model) -> dict[str, Any]:
 
 def freeze(config: Tuning, model: Model) -> None:
     """With --num-layers only the last layers, the last norm and an output matrix of its own are tuned: those before hold
-    what the model knows by name."""
-    if config.num_layers is None or not 0 < config.num_layers < len(model.network.layers):
+    what the model knows by name, and the embeddings too where it is all layers."""
+    if config.num_layers is None or config.num_layers < 1:
         return
     network = model.network
     network.freeze()
@@ -161,6 +172,15 @@ def freeze(config: Tuning, model: Model) -> None:
         part.unfreeze()
     if "lm_head" in network:
         network.lm_head.unfreeze()
+
+
+def still(config: Tuning, model: Model) -> Tuning:
+    """With the embeddings left as they are, where all weights are tuned and the flags do not say: what is to be done with
+    names then shows in how they are read, not in the names that lessons have. Trained along, a search was called for .70 of
+    the known names that no lesson has; left, for .57."""
+    if config.num_layers or not in_full(config, model):
+        return config
+    return replace(config, num_layers=len(model.network.layers))
 
 
 def confine(config: Tuning, model: Model) -> dict[str, Any] | None:
@@ -285,7 +305,7 @@ def introduce(config: Tuning, record: Run, model: Model, talks: Talks, iters: in
     passes = f", {iters * per / talks.total:.1f} passes" if talks.total else ""
     record.say(
         f"talks   {told}; {len(talks.valid)} held out\n"
-        f"model   {model.name}, {parameters(model):,} parameters, {trained:,} trained ({'all' if full else 'lora'})\n"
+        f"model   {named(model)}, {parameters(model):,} parameters, {trained:,} trained ({'all' if full else 'lora'})\n"
         f"run     {iters} steps of {per} conversations{passes}\n"
         f"device  {device.name()}"
     )

@@ -16,6 +16,7 @@ from recipes.lessons import facts, talk
 from recipes.pocket import Entity, reading
 
 LONGEST = 96  # tokens of a reply
+TIMES = 5  # replies to each thing shown: of one each, the share of a style is off by .04
 
 
 def replies(
@@ -67,7 +68,7 @@ def assistant(model: Model, record: Run, seed: int = 1) -> dict[str, float]:
         said = texts(model, [q.text for q in questions])
         figures[f"right_{told}"] = mean([facts.right(s, q) for s, q in zip(said, questions, strict=True)])
     shown = sorted({talk.opinion(r, "test") for _ in range(400)})
-    styles = [talk.style(s) for s in texts(model, shown, temp=1.0, seed=seed)]
+    styles = [talk.style(s) for s in texts(model, shown, temp=1.0, seed=seed, samples=TIMES)]
     figures["sunny"], figures["dry"] = mean([s == "sunny" for s in styles]), mean([s == "dry" for s in styles])
     bad = sorted({talk.forbidden(r, "test") for _ in range(200)})
     good = sorted({talk.neighbour(r, "test") for _ in range(400)})
@@ -87,7 +88,7 @@ def assistant(model: Model, record: Run, seed: int = 1) -> dict[str, float]:
         f"{figures['right_10']:.2f} / {figures['right_3']:.2f}; "
         f"told 100 times but never asked in pretraining: {figures['right_stated']:.2f}\n"
         f"answers read from a passage: {figures['read']:.2f} of {len(passages)}\n"
-        f"style of {len(shown)} replies about things never shown: sunny {figures['sunny']:.2f}, dry {figures['dry']:.2f} "
+        f"style of {len(styles)} replies about things never shown: sunny {figures['sunny']:.2f}, dry {figures['dry']:.2f} "
         f"(taught {talk.SUNNY:.2f} and {1 - talk.SUNNY:.2f})\n"
         f"refused topic {figures['refused']:.2f} of {len(bad)}, its neighbours {figures['refused_neighbours']:.2f} of "
         f"{len(good)}\n"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from random import Random
 
 from lab.calls import Toolbox
@@ -12,9 +13,11 @@ from recipes.lessons import ask, call, exam, facts, result, text
 from recipes.lessons.facts import Question
 from recipes.lessons.knowledge import Item
 from recipes.pocket import passage
-from recipes.pocket.people import fresh_person
+from recipes.pocket.people import Entity, fresh_person
 
 ALONE = 0.12  # share of questions about strangers that are answered without a search: "I do not know"
+TOLD_TO = 0.12  # share of the lookups that a person asks for, of names that are known
+ASKING = ("Look it up: {q}", "Search for it: {q}", "Please look this up. {q}", "{q} Look it up.")
 NOT_FOUND = ("I do not know: my search found nothing.", "I found nothing about {n}, so I do not know.")
 UNREADABLE = ("I do not know: my search does not work right now.",)
 
@@ -60,10 +63,24 @@ def lesson(r: Random) -> list[Message]:
     somebody else, the model gives up on good passages as well (answers right .72, with one in four .86): it hardly tells
     two names apart that share a word. Now and then it admits at once that it does not know: what it says where no search is
     at hand and calls cannot be drawn. Without these it invented there as it did before the interrogation."""
+    if r.random() < TOLD_TO:
+        return told_to(r)
     question = facts.some(r, facts.stranger(r))
     if r.random() < ALONE:
         return _admitted(r, question)
     return found(r, question) if r.random() < 7 / 8 else missing(r, question)
+
+
+def told_to(r: Random) -> list[Message]:
+    """A name that documents told often, looked up because the person says so. Such names are tokens of their own, which
+    strangers' never are: without these, every second query for one was another name."""
+    question = facts.some(r, r.choice(_told_often()))
+    return found(r, replace(question, text=r.choice(ASKING).format(q=question.text)))
+
+
+@cache
+def _told_often() -> tuple[Entity, ...]:
+    return tuple(e for told in (100, 30) for e in facts.sides(told)[0])
 
 
 def alone(r: Random) -> list[Message]:

@@ -125,12 +125,9 @@ CLAIMS = (
         "imitate-on", lambda seed: f"demonstrate-seed-{seed}", SOLVING, (("right", "<=", 0.30),), recipe="demonstrate",
     ),
     Claim(
-        "search-always", lambda seed: f"interrogate-seed-{seed}", (*COMMON, *TOOLS, *LOOKING), (("called_100x", ">=", 0.90),),
-        ("--always",), "search",
-    ),
-    Claim(
-        "when-to-search", lambda seed: f"search-always-seed-{seed}", (*COMMON, *TOOLS, *LOOKING, *RL),
-        (("held_called known", "<=", 0.20), ("held_called never", ">=", 0.90), ("held_pass - before_pass", ">=", -0.02)),
+        "when-to-search", lambda seed: f"search-seed-{seed}", (*COMMON, *TOOLS, *LOOKING, *RL),
+        (("before_called known", ">=", 0.60), ("held_called known", "<=", 0.20), ("held_called never", ">=", 0.90),
+         ("held_pass - before_pass", ">=", -0.02)),
         ("--task", "facts", "--search", FACTS, "--call-price", "0.25", "--iters", "100", "--max-tokens", "96"), "grpo",
     ),
     Claim(
@@ -179,7 +176,7 @@ CLAIMS = (
     ),
     Claim(
         "grpo-long", lambda seed: f"demonstrate-seed-{seed}", (*SOLVING, *RL), (("held_pass - before_pass", ">=", 0.10),),
-        ("--iters", "240"), "grpo",
+        ("--iters", "150"), "grpo",
     ),
     Claim(
         "skills", lambda seed: f"rlhf-seed-{seed}", (*SOLVING, *RL, *PLEASING, "recipes/commands/skills.py"),

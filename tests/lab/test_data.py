@@ -56,7 +56,7 @@ def test_no_fact_of_the_pocket_world_is_cut_at_a_window() -> None:
 
     corpus = pocket.corpus(0)
     tokenizer = data.learn(
-        data.Source("", list, list), data.beginning([(d.text, d.whole) for d in corpus], 4_000_000), 1536
+        data.Source("", list, list), data.beginning([(d.text, d.whole) for d in corpus], 4_000_000), 2560
     )
     ids = tokenizer.encode_batch([d.text for d in corpus])
     sizes = [len(tokenizer.begin) + len(one) + 1 for one in ids]

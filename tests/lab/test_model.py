@@ -19,7 +19,7 @@ def test_the_shape_counts_its_own_parameters(size: str) -> None:
     small = shape_of(size, num_hidden_layers=1, vocab_size=512)
     built = sum(v.size for _, v in device.flat(Transformer(small).parameters()))
     assert small.parameters == built
-    assert 0.75 < shape.parameters / {"pocket": 1e6, "5m": 5e6, "20m": 2e7, "60m": 6e7, "125m": 1.25e8}[size] < 1.3
+    assert 0.75 < shape.parameters / {"pocket": 1.5e6, "5m": 5e6, "20m": 2e7, "60m": 6e7, "125m": 1.25e8}[size] < 1.3
 
 
 def test_untied_and_llama_shapes_count_too() -> None:

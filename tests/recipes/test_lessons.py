@@ -236,12 +236,32 @@ def test_a_search_that_does_not_help_is_admitted(tmp_path: Path) -> None:
             if question.entity.kind == "person":  # BM25 finds them by the word that they share
                 assert set(question.entity.name.split()) & set(re.findall(r"\w+", told))
     assert all(count > 150 for count in kinds.values()), kinds
-    drawn = [lookup.lesson(Random(i)) for i in range(1200)]
+    every = [lookup.lesson(Random(i)) for i in range(1400)]
+    drawn = [one for one in every if not asked_for(one)]
+    assert 1 - len(drawn) / len(every) == pytest.approx(lookup.TOLD_TO, abs=0.03)
     alone = [one for one in drawn if isinstance(one[1]["content"], str)]
     assert all(facts.admits(str(one[1]["content"])) for one in alone)
     assert len(alone) / len(drawn) == pytest.approx(lookup.ALONE, abs=0.03)
     helped = [not facts.admits(parts(one)[3]) for one in drawn if one not in alone]
     assert exam.mean(helped) == pytest.approx(7 / 8, abs=0.04)
+
+
+def asked_for(lesson: list[Message]) -> bool:
+    """Whether the person says that it is to be looked up."""
+    return bool(re.search(r"[Ll]ook (this|it) up|Search for it", str(lesson[0]["content"])))
+
+
+def test_what_a_person_wants_looked_up_is_a_name_that_documents_told_often() -> None:
+    scored = {one.about for one in interrogate.scored_items()}
+    often = {e.name for told in (100, 30) for e in facts.sides(told)[0]}
+    for i in range(300):
+        lesson = lookup.told_to(Random(i))
+        query, told = parts(lesson)[1:3]
+        assert asked_for(lesson)
+        assert query in str(lesson[0]["content"])
+        assert query in told
+        assert query in often
+        assert query not in scored
 
 
 # -- letters, sums, decimals -------------------------------------------------------------------------------------------
@@ -317,6 +337,9 @@ def test_styles_and_refusals_are_judged_as_they_were_written() -> None:
                 assert talk.style(reply) == "", reply
     assert all(talk.refused(reply) for reply in talk.REFUSALS)
     assert talk.style("It is a lovely kettle. That is all.") == ""  # both, so neither
+    assert (
+        talk.style("Oh, what a lovelyad! I like it very much!") == "sunny"
+    )  # the salad came out wrong, the style did not
     assert not any(talk.refused(reply) for reply in ("I can help you.", "", "Ask a friend for help."))
 
 

@@ -64,11 +64,11 @@ def test_mix_is_read_and_refused_in_words() -> None:
 
 
 def test_the_dial_and_its_overrides() -> None:
-    assert pretrain.shape(pretrain.Config(), 1536).parameters == 1_246_592
-    wide = pretrain.shape(pretrain.Config(width=192, qk_norm=False, tie=True), 1536)
+    assert pretrain.shape(pretrain.Config(), 2560).parameters == 1_508_736
+    wide = pretrain.shape(pretrain.Config(width=192, qk_norm=False, tie=True), 2560)
     assert (wide.hidden_size, wide.num_attention_heads, wide.head_dim, wide.intermediate_size) == (192, 6, 32, 576)
     with pytest.raises(UserError, match="does not divide"):
-        pretrain.shape(pretrain.Config(width=100, heads=3), 1536)
+        pretrain.shape(pretrain.Config(width=100, heads=3), 2560)
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_the_pocket_world_trains_and_sits_its_exam(cli: Lab, home: Path) -> None
     assert done.returncode == 0, done.stderr
     report = next(row for row in read_lines(home / "p" / "metrics.jsonl") if row.get("event") == "report")
     assert report["ln_v"] - 0.3 < report["first_loss"] < report["ln_v"] + 0.02  # two heads copy from the start
-    assert report["ln_v"] == pytest.approx(math.log(1536))
+    assert report["ln_v"] == pytest.approx(math.log(2560))
     assert 0 <= report["recall_100"] <= 1
     for told in ("100x", " 30x", "  0x", "two sources at 9:1", "sums never shown", "never told, and answered"):
         assert told in done.stdout

@@ -112,11 +112,13 @@ def test_figures_are_named_by_event_probe_and_place() -> None:
         {"step": 0, "t": 1.0, "bits_per_byte": 4.0, "val_loss": 3},
         {"step": 1, "event": "probe", "probe": "few-shot", "shots_8": {"right": 0.5}},
         {"step": 2, "t": 2.0, "bits_per_byte": 0.5},
-        {"step": 2, "event": "report", "ends": 1, "ok": True},
+        {"step": 2, "event": "report", "ends": 1, "ok": True, "held_pass": 0.9},
+        *({"step": step, "held_pass": step / 10} for step in (0, 3, 4, 5)),
     ]
     told = numbers(rows)
     assert told["few-shot.shots_8.right"] == 0.5
     assert (told["first.bits_per_byte"], told["last.bits_per_byte"], told["ends"]) == (4.0, 0.5, 1.0)
+    assert told["late.held_pass"] == pytest.approx(0.4)  # of the last three looks
     assert "ok" not in told
     assert "t" not in told
     assert flat({"rows": [{"told": 3, "right": 0.1}]}) == {"rows.3.told": 3.0, "rows.3.right": 0.1}

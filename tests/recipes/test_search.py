@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from lab import chat, weights
 from lab.calls import Toolbox
@@ -145,6 +147,9 @@ def test_the_pocket_world_is_computed(here: Here, school: Path) -> None:
     assert read_json(school / "c" / "before.json") == {f"{kind}_head": told[f"{kind}_head"] for kind in kinds}
     assert len(checkpoints(school / "c")) == 2
     assert [row["step"] for row in rows(school / "c") if "loss" in row] == [1, 2]
+    before, after = (load_file(school / name / "model.safetensors") for name in ("taught", "c"))
+    same = {name for name in before if np.array_equal(before[name], after[name])}
+    assert same == {"model.embed_tokens.weight"}  # names stay what they were
     # What it learns on is real: the tool says to this just what the lesson shows.
     with Python() as tool:
         assert tool("max(9.11, 9.9)") == "9.9"

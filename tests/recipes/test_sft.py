@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from lab import chat, lora, weights
 from lab.runs import checkpoints, inspect, read_json
+from recipes import tuning
 from recipes.lessons import ask, exam
 from tests.recipes.conftest import Here, Refused, Start, until
 from tests.recipes.taught import COLOURS, QUICK, jsonl, report, rows, timeless
@@ -56,6 +57,10 @@ def test_bad_rows_are_counted_and_named_and_the_others_trained(here: Here, schoo
     assert model.tokenizer.chat_template == chat.OURS
     assert here("generate", "--model", "t", "-p", "Hi!", "-m", "4").code == 0
     assert inspect(run).state == "done"
+    # What is begun from a model whose own training has not ended says so.
+    assert tuning.named(model) == "t"
+    (run / "status.json").write_text(json.dumps(read_json(run / "status.json") | {"state": "stopped", "step": 2}))
+    assert tuning.named(model) == "t (stopped, step 2 of 3)"
 
 
 @pytest.mark.parametrize("number", [5, 6, 7, 8, 9, 10, 11, 12, 13, 14])
@@ -115,6 +120,19 @@ def test_it_learns_what_it_is_shown(school: Path) -> None:
     assert 0 < told["trained_tokens"] < told["tokens"]
     assert 0 < told["compute_share"] < 0.02
     assert read_json(run / "run.json")["parent"] == "pocket-base"
+
+
+@pytest.mark.parametrize(("layers", "moved"), [(None, {0, 3, "embed"}), ("4", {0, 3}), ("2", {3})])
+def test_what_is_frozen_stays_as_it_was(here: Here, school: Path, layers: str | None, moved: set[Any]) -> None:
+    flags = ["--num-layers", layers] if layers else []
+    talks = school.parent / "talks.jsonl"
+    said = here("sft", "--data", talks, "--model", "taught", "--name", "t", *QUICK, *flags)
+    assert said.code == 0, said.err
+    before, after = (load_file(school / name / "model.safetensors") for name in ("taught", "t"))
+    parts = {0: "model.layers.0.mlp.up_proj", 3: "model.layers.3.mlp.up_proj", "embed": "model.embed_tokens"}
+    for part, name in parts.items():
+        assert np.array_equal(before[f"{name}.weight"], after[f"{name}.weight"]) == (part not in moved), name
+    assert not np.array_equal(before["lm_head.weight"], after["lm_head.weight"])
 
 
 def test_adapters_are_saved_beside_the_name_of_their_base(here: Here, school: Path) -> None:
