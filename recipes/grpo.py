@@ -6,9 +6,9 @@ by the spread and with one divisor for all tokens of a step: Dr. GRPO, Liu et al
 Expected, pocket preset, 60 steps from `lab demonstrate` (seeds 0 / 1; 3.8 CPU-minutes, .42 M sampled tokens), on held-out
 problems of one to four operations at temperature 1: right .14 / .15 -> .83 / .75 (one of 4 tries .48 / .45 -> .94 / .91),
 replies that think .24 / .21 -> 1.00, all in prose (.13 / .14 before), though bare steps were shown nearly as often; tokens of
-a reply 16 / 14 -> 62. Most of it comes in the first ten steps (.75 / .68): which way of solving suits it is found at once. Prose is
-right in .67 / .74 of the cases before; what goes wrong after is a sum (5 + 2 = 8), or a sentence is left out, and that changes
-slowly: at a rate of 1e-3 or a falling one too (an earlier base). RUNON
+a reply 16 / 14 -> 62. Most of it comes in the first ten steps (.75 / .68): which way of solving suits it is found at once.
+Prose is right in .67 / .74 of the cases before; what goes wrong after is a sum (5 + 2 = 8), or a sentence is left out, and
+that changes slowly: at a rate of 1e-3 or a falling one too (an earlier base). RUNON
 
 When to search (--task facts, --call-price 0.1, 60 steps from `lab search --always`; an earlier base, seeds 0 / 1): not shown.
 Held-out questions come out right .63 / .59 -> .79 / .75, but known names are still looked up .93 / .99 -> .95 / 1.00: a

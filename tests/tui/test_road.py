@@ -256,11 +256,11 @@ def test_cards_show_the_figures_of_real_runs(home: Path) -> None:
     assert glance.seen(one(found, "data")).words[:3] == (
         "the pocket world",
         "115,237 documents",
-        "11.6 MB, 4.5M tokens",
+        "11.6 MB, 4.3M tokens",
     )
     assert glance.seen(one(found, "tokenizer")).words == (
-        "byte-pair, 1,536 pieces",
-        "2.57 bytes a token",
+        "byte-pair, 2,560 pieces",
+        "2.73 bytes a token",
         "round trip ✔",
     )
     with Run("probes", {"model": "pocket-base"}, "probes-1", False, "pocket-base") as record:
