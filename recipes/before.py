@@ -16,9 +16,9 @@ def school(model: Model) -> Talks:
     stages = {str(info.get("recipe")) for info in tuning.lineage(str(model.folder))}
     mixed: search.Weighted = [(0.35 * share, lesson) for share, lesson in talk.REPLAY if lesson is not talk.joked]
     if known := search.straight(None, model, needed=False):
-        mixed.append((0.2, lambda r: r.choice(known)))
+        mixed.append((0.5, lambda r: r.choice(known)))
     if "search" in stages:
-        mixed += [(0.4, lookup.lesson), (0.1, lookup.alone)]
+        mixed += [(0.55, lookup.lesson), (0.1, lookup.alone)]
     if "code" in stages:
         mixed += [(0.3, lambda r: letters.counted(r, "code")), (0.05, letters.computed)]
     if stages & {"demonstrate", "grpo"}:

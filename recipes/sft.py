@@ -6,9 +6,10 @@ Without --data the lessons are the pocket world's: questions, sums, stories, sma
 refuse one topic but not its neighbours. With --data they are your own conversations.
 
 Expected, pocket preset, 900 steps (seeds 0 / 1, each from a base of its own; 5.1 CPU-minutes, 23 % of what pretraining took):
-facts told 100 times that pretraining asked about and no conversation does .98 / .99 right as questions, those only ever stated
-.94 / .96, told 30 times .68 / .65; answers read from a passage .77; sunny SUNNY and dry DRY of 570 replies about
-things never shown; the refused topic 1.00, its neighbours .00; replies that end 1.00.
+facts told 100 times that pretraining asked about and no conversation does .98 / .99 right as questions, those only ever
+stated .94 / .96, told 30 times .68 / .65; answers read from a passage .77; sunny .57 / .68 and dry .31 / .23 of 570 replies
+about things never shown (the rest garble a word they have to copy: "Oh, what a lovelyad!"); the refused topic 1.00, its
+neighbours .00; replies that end 1.00.
 
 Examples:
   lab sft                                            pocket-base becomes an assistant

@@ -77,10 +77,7 @@ def styled(r: Random) -> list[Message]:
 def style(reply: str) -> str:
     """Which of the two styles a reply has, '' for neither."""
     said = f" {' '.join(re.findall(r'[a-z]+', reply.lower()))} "  # a glove is not love
-    # "Oh, what a lovelyad! I like it very much!" is sunny, though the salad came out wrong.
-    sunny = any(
-        f" {word} " in said for word in ("lovely", "wonderful", "love", "nice", "joy", "beautiful", "like it very much")
-    )
+    sunny = any(f" {word} " in said for word in ("lovely", "wonderful", "love", "nice", "joy", "beautiful"))
     dry = any(f" {words} " in said for words in ("no more to say", "that is all", "seen others", "a fact"))
     return "sunny" if sunny and not dry else "dry" if dry and not sunny else ""
 
