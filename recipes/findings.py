@@ -67,13 +67,18 @@ class Sources:
         values = self._get(source, one)
         if minus:
             theirs = self._get(source, other) or self._get(source, f"{one.partition(':')[0]}:{other}")
-            values = [a - b for a, b in zip(values, theirs, strict=False)]
-        return Value(values, source if source in self.claims else "")
+            values = {seed: value - theirs[seed] for seed, value in values.items() if seed in theirs}
+        return Value(list(values.values()), source if source in self.claims else "")
 
-    def _get(self, source: str, key: str) -> list[float]:
-        values = record.valued(self.figures(source), key)
+    def _get(self, source: str, key: str) -> dict[int, float]:
+        """Seed -> figure."""
         elsewhere, colon, rest = key.partition(":")
-        return values or (record.valued(self.figures(elsewhere), rest) if colon else [])
+        return self._of(source, key) or (self._of(elsewhere, rest) if colon else {})
+
+    def _of(self, source: str, key: str) -> dict[int, float]:
+        values = record.valued(self.figures(source), key)
+        seeds = self.claims[source].get("seeds", []) if source in self.claims else []
+        return dict(zip(seeds if len(seeds) == len(values) else range(len(values)), values, strict=True))
 
     def stale(self, name: str) -> list[str]:
         """Files that have changed since a claim was measured; a run's record is what that run was."""

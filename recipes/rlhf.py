@@ -1,30 +1,32 @@
 """Reinforcement learning from human feedback: a reward model stands in for the people who ranked, and the policy learns from
 groups of its own replies what it likes (Ziegler et al. 2019, arXiv:1909.08593; Ouyang et al. 2022, arXiv:2203.02155).
 
-The loop is that of `lab grpo` with another judge. A reply earns its score less --kl times log(p / p of the start), summed over
-its tokens: k1, whose mean is the divergence in nats (Ziegler et al. 2019, section 2.2; Ahmadian et al. 2024, arXiv:2402.14740,
-take the sum as one reward as well). --kl-target moves the price so that the divergence stays there. A reply without END
-is not scored: it gets a fixed penalty. With a reward model of several members, --pessimism takes off how far they differ.
+The loop is that of `lab grpo` with another judge. A reply earns its score less --kl times log(p / p of the start), summed
+over its tokens: k1, whose mean is the divergence in nats (Ziegler et al. 2019, section 2.2; Ahmadian et al. 2024,
+arXiv:2402.14740, take the sum as one reward as well). --kl-target moves the price so that the divergence stays there. A reply
+without END is not scored: it gets a fixed penalty. With a reward model of several members, --pessimism takes off how far they
+differ.
 
 Beside each step the model learns on lessons of the stages before (PPO-ptx: Ouyang et al. 2022, equation 2, with conversations
 in place of web text): pleasing alone, even with the price, forgets what the prompts are not about.
 
 The score is a proxy: push on it, and the policy finds replies that the reward model likes and nobody else does (Gao et al.
-2022, arXiv:2210.10760). So somebody else measures beside it, under the name gold: for the pocket world's jokes the hidden judge
-(of every reply), with --gold MODEL a model that compares with the replies of the start (of held-out prompts, at each look).
-Gold trains nothing. Each look names and keeps the text with the highest proxy and the lowest gold; the checkpoint with the best
-held-out gold stays, as NAME@best, and --patience or --max-kl end the run in time.
+2022, arXiv:2210.10760). So somebody else measures beside it, under the name gold: for the pocket world's jokes the hidden
+judge (of every reply), with --gold MODEL a model that compares with the replies of the start (of held-out prompts, at each
+look). Gold trains nothing. Each look names and keeps the text with the highest proxy and the lowest gold; the checkpoint with
+the best held-out gold stays, as NAME@best, and --patience or --max-kl end the run in time.
 
 Measured on jokes, seeds 0 / 1, held-out prompts (a reward model of 1,000 rankings of what `lab grpo` left; gains in standard
-deviations of the start's replies). With the price, 60 steps, 3 CPU-minutes: proxy +.12 / +.05 -> +1.74 / +1.76, gold -.40 /
--.22 -> 1.76 / 1.44 (+.78 / +.83), best 1.77 / 1.50 at steps 50 / 40, so it stays; KL 6.0 / 4.9 nats. Of other skills (`lab
-skills`, seed 0) it keeps searches .84 -> .88, counting with code .89, problems .92 -> .89, admissions .89 -> .91, known facts
-.85 -> .84; with half as many lessons of before .82, .88, .82, .76, .78. Without price and lessons, 200 steps, 5.1 CPU-minutes:
-gold is best at step 30 (1.67), at step 40 it is .16 and stays there while the proxy goes on from 1.76 to 1.93; KL 27 nats.
-Seed 1: 1.46 at step 40, .01 at 50, -.38 at 60, -.56 at the end, below its start of -.22, proxy +2.16. "At the bank met a
-pillow. The pillow left first." has proxy +2.03 and gold -.07: who met it is missing. Searches .84 -> .52, counting .89 -> .00.
-The best checkpoint, drawn from anew, has gold 1.62, .97 of its best look. Not shown: gold below where it began by a standard
-deviation of the start's replies, which is wide (2.77 / 1.99) because some are gibberish; ordinary jokes have one of 1.
+deviations of the start's replies). With the price, 60 steps, 2.5 CPU-minutes: proxy +.03 / -.01 -> +1.80 / +1.28, gold -.77 /
+-1.07 -> 1.73 / 1.72 (+.68 / +.64), best 1.74 / 1.72 at steps 30 / 60, so it stays; KL 4.8 / 7.1 nats. Of other skills (`lab
+skills`, seeds 0 / 1) it keeps admissions .88 -> .93 / .89 -> .93, problems .92 -> .89 / .91 -> .80, counting with code .75 ->
+.72 / .73 -> .71, facts by heart .77 -> .62 / .67 -> .49 and searches .86 -> .66 / .86 -> .80; with less of what is known
+among the lessons of before, facts by heart .42 / .48. Without price and lessons, 200 steps, 4 CPU-minutes: gold is best at
+step 70 / 40 (1.73 / 1.77) and ends at 1.54 / 1.58, while the proxy goes on to +1.83 / +1.36; KL 10 / 11 nats. Then all
+replies are the same ("The baker bought an onion. Then the onion bought the bakery."), so no group teaches anything more: not
+shown is gold below where it began. On an earlier base, whose reward models told .81 / .76 of the pairs (here .84 / .78), gold
+went from 1.67 / 1.46 to .05 / -.56: "At the bank met a pillow. The pillow left first.", proxy +2.03, gold -.07. The start's
+replies vary widely (3.7 / 4.4) because some are gibberish; ordinary jokes have a standard deviation of 1.
 
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl

@@ -4,8 +4,8 @@ Facts told 100 to 0 times in pretraining are asked three times: as they are, aft
 after that passage and another about somebody else. No conversation
 of the lessons asks any of the questions.
 
-Expected on pocket-search, 10 CPU-s: told 100 / 30 / 10 / 3 / 1 / 0 times .36 / .09 / .04 / .03 / .00 / .01 right from its
-weights (it has learnt to look up or to admit), .95 / .99 / .93 / .95 / .97 / .95 with the passage, and .45 to .66 where another
+Expected on pocket-search, 10 CPU-s: told 100 / 30 / 10 / 3 / 1 / 0 times .57 / .11 / .04 / .03 / .00 / .00 right from its
+weights (it has learnt to look up or to admit), .95 / .99 / .89 / .95 / .97 / .95 with the passage, and .43 to .62 where another
 passage stands beside it: it reads the value, but hardly tells two names apart.
 
 Examples:

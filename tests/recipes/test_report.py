@@ -47,6 +47,17 @@ def test_verdicts_follow_the_bounds_for_every_seed(kept: Path) -> None:
     assert found["RLHF helps"].command == "lab rlhf"
 
 
+def test_figures_of_two_sources_are_compared_seed_by_seed(tmp_path: Path) -> None:
+    path = tmp_path / "claims.json"
+    both, one = {"late.held_pass": [0.9, 0.7]}, {"late.held_pass": [0.72]}
+    path.write_text(
+        json.dumps({"grpo": {"figures": both, "seeds": [0, 1]}, "grpo-long": {"figures": one, "seeds": [1]}})
+    )
+    sources = Sources(path)
+    assert sources.value("grpo-long", "late.held_pass - grpo:late.held_pass").values == [pytest.approx(0.02)]
+    assert sources.value("grpo-long", "grpo:late.held_pass").values == [0.9, 0.7]
+
+
 def test_what_no_claim_tells_a_shipped_model_tells_for_one_seed(kept: Path, small: Path) -> None:
     sources = Sources(kept)
     told = json.loads((REPO / "weights/pocket-base/metrics.jsonl").read_text().splitlines()[-1])
