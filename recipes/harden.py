@@ -5,11 +5,15 @@ reward models as in Bukharin et al. 2025, arXiv:2504.06141).
 A round is two ordinary runs: NAME-1-policy (a short `lab rlhf` against the reward model so far) and NAME-1-reward (`lab
 reward-model` on a copy of the rankings). In between, of the policy's replies those with a high score and little gold are put
 last in the rankings of their prompts. Each round tells its most overrated text, its proxy and its gold. Who says what is bad:
-the pocket world's hidden judge; with --gold a model, which compares with the middle one of the ranking; else you, who are shown
-the texts with the highest scores and name the bad ones.
+the pocket world's hidden judge; with --gold a model, which compares with the middle one of the ranking; else you, who are
+shown the texts with the highest scores and name the bad ones.
 
-The last round's reward model is the hardened one. Every round finds something: a score learnt from finitely many comparisons
-always has texts that nobody compared.
+The last round's reward model is the hardened one. As long as a round finds something it goes on: a score learnt from finitely
+many comparisons has texts that nobody compared. How many a policy finds in its steps is another matter.
+
+Measured on jokes, one seed, three rounds of 60 steps, 9 CPU-minutes: nothing. Against a reward model that tells .84 of
+held-out pairs right the policy came to proxy +1.81 at gold 1.76, 1.70, 1.70: it had settled on one good joke before it met a
+bad one. Not shown, therefore, is that hardening never ends.
 
 Examples:
   lab harden --rankings jokes.jsonl --reward reward-model-1           three rounds on jokes
