@@ -3,7 +3,8 @@
     uv run --with resvg-py python docs/pictures.py [NAME ...]
 
 Used for docs/*.png: a root with the shipped models, a pretraining of seed 1 (with which train compares the newest other one), a
-probes run, an index of the pocket world; for split and tokens SmolLM2-135M-Instruct (lab import).
+probes run, an index of the pocket world (start it in that root: search opens pocket.db of the folder it stands in; rollouts
+shows the newest run of reinforcement, so without pocket-rlhf and pocket-play); for split and tokens SmolLM2-135M-Instruct (lab import).
 """
 
 import asyncio
