@@ -1,10 +1,12 @@
-"""The pictures of the README: the window, driven by keys, over the runs and models of $LAB_HOME; nothing in them is made up.
+"""The pictures of the README: the window, driven by keys, over the runs and models of $LAB_HOME; nothing in them is made
+up.
 
     uv run --with resvg-py python docs/pictures.py [NAME ...]
 
-Used for docs/*.png: a root with the shipped models, a pretraining of seed 1 (with which train compares the newest other one), a
-probes run, an index of the pocket world (start it in that root: search opens pocket.db of the folder it stands in; rollouts
-shows the newest run of reinforcement, so without pocket-rlhf and pocket-play); for split and tokens SmolLM2-135M-Instruct (lab import).
+Used for docs/*.png: a root with the shipped models, a pretraining of seed 1 (with which train compares the newest other
+one), a probes run, an index of the pocket world (start it in that root: search opens pocket.db of the folder it stands
+in; rollouts shows the newest run of reinforcement, so without pocket-rlhf and pocket-play); for split and tokens
+SmolLM2-135M-Instruct (lab import).
 """
 
 import asyncio
