@@ -13,9 +13,8 @@ from lab.runs import read_json
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "docs" / "claims.json"
 ENDS = ("bits_per_byte", "val_loss", "found")  # figures of steps whose first and last value count
-LATE = (
-    "held_pass",
-)  # figures of looks whose last three are averaged: of 256 replies a single one is off by .05 at times
+# Figures of looks whose last three are averaged: of 256 replies a single one is off by .05 at times.
+LATE = ("held_pass",)
 NAMES = ("told", "n", "name")  # what a row of a list is called by, where it has one of these
 Bound = tuple[str, str, float]  # a figure, or one less another ("a - b"); >= or <=; value
 

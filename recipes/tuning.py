@@ -45,7 +45,7 @@ class Tuning:
     batch_size: int | None = None
     """Conversations a step (24 up to 30M parameters, 4 above)."""
     learning_rate: float | None = None
-    """Peak rate (full: muon 0.004, adamw 2e-5; lora: adamw 2e-4)."""
+    """Peak rate (full: muon 0.004, adamw 2e-5; lora: adamw 2e-4, in search 1e-3 where its tokens for calls are new)."""
     optimizer: Literal["muon", "adamw"] | None = None
     """Muon for small models tuned in full, else AdamW."""
     warmup: int = 20
@@ -176,8 +176,8 @@ def freeze(config: Tuning, model: Model) -> None:
 
 def still(config: Tuning, model: Model) -> Tuning:
     """With the embeddings left as they are, where all weights are tuned and the flags do not say: what is to be done with
-    names then shows in how they are read, not in the names that lessons have. Trained along, a search was called for .70 of
-    the known names that no lesson has; left, for .57."""
+    names then shows in how they are read, not in the names that lessons have. In lab search, trained along, .70 of the
+    known names that no lesson has were looked up; left, .57. But copying names never told takes them, so it trains them."""
     if config.num_layers or not in_full(config, model):
         return config
     return replace(config, num_layers=len(model.network.layers))

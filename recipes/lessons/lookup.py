@@ -73,7 +73,7 @@ def lesson(r: Random) -> list[Message]:
 
 def told_to(r: Random) -> list[Message]:
     """A name that documents told often, looked up because the person says so. Such names are tokens of their own, which
-    strangers' never are: without these, every second query for one was another name."""
+    strangers' never are. It helps with these names; of those that no lesson has every second query is still another name."""
     question = facts.some(r, r.choice(_told_often()))
     return found(r, replace(question, text=r.choice(ASKING).format(q=question.text)))
 

@@ -118,7 +118,7 @@ def main() -> int:
             )
             kept = [k for k in found[0] if all(k in f for f in found) and re.fullmatch(claim.keep or ".*", k)]
             figures = {k: [round(f[k], 4) for f in found] for k in kept}
-            row = {"command": ["lab", *claim.command(0)], "seeds": args.seeds, "figures": figures}
+            row = {"command": ["lab", *claim.command(args.seeds[0])], "seeds": args.seeds, "figures": figures}
             row |= {"revision": revision.stdout.strip(), "files": files}
             keep(claim.name, row)
         show(claim, row)

@@ -82,7 +82,11 @@ def test_it_takes_an_unseen_rule_from_eight_examples(base: Model) -> None:
         said = complete(base.network, prompts, 16, base.tokenizer.ends)
         right[shots] = few_shot.score(cases, [base.tokenizer.decode(ids) for ids in said])["right"]["share"]
     assert right[0] < 0.05
-    assert right[8] - right[0] >= 0.2  # measured .28; what the report card asks of it, .3, it misses
+    assert right[8] - right[0] >= 0.2
+    if right[8] - right[0] < 0.3:  # what the report card asks as well
+        pytest.xfail(
+            f"after eight examples {right[8]:.2f}, asked are .3: a vocabulary of 2,560 cost it (.40 with 1,536)"
+        )
 
 
 def test_it_recites_what_it_was_told_a_hundred_times(base: Model) -> None:
