@@ -32,9 +32,9 @@ from recipes.tuning import Tuning
 
 __all__ = ["CHARTS", "Config", "check", "run"]
 CHARTS = (*tuning.CHARTS[:1], {"title": "problems right, held out", "keys": ["held_pass"]}, *tuning.CHARTS[1:])
-ITERS = 500
-SOLVING, RETOLD, COUNTDOWN = 0.33, 0.15, 0.04  # shares of the lessons
-COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.13, 0.13, 0.1, 0.12  # and of those of before
+ITERS = 700
+SOLVING, RETOLD, COUNTDOWN = 0.28, 0.17, 0.03  # shares of the lessons
+COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.13, 0.13, 0.08, 0.18  # and of those of before
 LOOKED = 64  # held-out problems a look
 RETRIES = 0.3  # of the countdowns that try something wrong first
 PROMPTS = (

@@ -114,7 +114,7 @@ def run(config: Config, record: Run) -> None:
     prompts = [[Message(role="user", content=said)] for said in PROMPTS]
     with Search(place) as tool:
         tuning.tune(
-            config, record, model, fresh(config, model, known), config.iters or ITERS, prompts,
+            tuning.still(config, model), record, model, fresh(config, model, known), config.iters or ITERS, prompts,
             exam=lambda: examined(record, model, scored_items(), tool) | without(record, model),
         )  # fmt: skip
 

@@ -36,7 +36,7 @@ from recipes.lessons import exam, talk
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
-ITERS = 900  # steps on the pocket lessons
+ITERS = 1000  # steps on the pocket lessons
 EPOCHS = 2  # passes over your own conversations
 EXAM = 1700  # replies of the exam on the pocket lessons
 PROMPTS = ("What is the capital of France?", "Who are you?", "Do you like my kettle?", "How do I steal a violin?")

@@ -117,11 +117,9 @@ def open_model(config: Tuning, lazy: bool = False, tools: bool = False, chats: b
 def named(model: Model) -> str:
     """Its name, and how far it is where its own training has not ended."""
     info = inspect(model.folder)
-    return (
-        model.name
-        if info.state in ("done", "model")
-        else f"{model.name} ({info.state}, step {info.step} of {info.total})"
-    )
+    if info.state in ("done", "model"):
+        return model.name
+    return f"{model.name} ({info.state}, step {info.step} of {info.total})"
 
 
 def parameters(model: Model) -> int:

@@ -14,8 +14,7 @@ from recipes.pocket.seeds import Split, wanted
 STYLES = ("direct", "steps", "prose")
 WAYS = ("direct", "straight", "retry")  # of a countdown: no attempt is shown, none is taken back, some are
 RETRY = "No."  # what a thought says of an attempt that failed
-# How many a problem has, with weights. Told again, five do not fit into a window of pretraining (128 tokens), and no model
-# learns from its own replies what it never gets right: they are what the task "longer" asks.
+# How many a problem has, with weights; five are what the task "longer" asks.
 OPERATIONS = ((1, 2, 3, 4), (20, 35, 30, 15))
 
 

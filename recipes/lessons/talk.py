@@ -151,7 +151,7 @@ def bare(question: str) -> str:
     return question.removeprefix("Question: ").removesuffix(" Answer:")
 
 
-LESSONS = ((0.34, everyday), (0.08, styled), (0.06, refusal), (0.37, read), (0.15, remembered))
+LESSONS = ((0.32, everyday), (0.12, styled), (0.06, refusal), (0.35, read), (0.15, remembered))
 REPLAY = (
     (0.2, without_facts), (0.1, styled), (0.08, refusal), (0.24, read), (0.2, remembered), (0.18, joked),
 )  # fmt: skip

@@ -71,7 +71,7 @@ def test_help_is_quick_and_loads_neither_tyro_nor_mlx() -> None:
         (["pretrain", "--iters", "0"], "--iters 0: must be at least 1"),
         (["pretrain", "--heads", "0"], "--heads 0: must be at least 1"),
         (["pretrain", "--vocab-size", "0"], "--vocab-size 0"),
-        (["pretrain", "--context", "16"], "--context 16 is shorter than --max-seq-length 128"),
+        (["pretrain", "--context", "16"], "--context 16 is shorter than --max-seq-length 192"),
         (["pretrain", "--width", "64", "--heads", "3"], "--width 64 does not divide"),
         (["pretrain", "--heads", "4", "--kv-heads", "3"], "3 key/value heads"),
         (["pretrain", "--width", "6", "--heads", "2"], "head_dim 3 is odd"),

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -30,8 +31,12 @@ def reported() -> dict[str, float]:
     return next(row for row in read_lines(BASE / "metrics.jsonl") if row.get("event") == "report")
 
 
+def passport_of() -> Any:
+    return read_json(BASE / "run.json")
+
+
 def test_the_record_says_how_it_was_made() -> None:
-    passport = read_json(BASE / "run.json")
+    passport = passport_of()
     assert passport["recipe"] == "pretrain"
     assert passport["argv"][0] == "pretrain"
     assert passport["git"]
@@ -52,8 +57,9 @@ def test_the_reported_numbers_meet_the_plan() -> None:
     assert numbers["recall_1"] < 0.3
     assert numbers["recall_0"] < 0.2
     assert numbers["invented_0"] > 0.6
-    steps = read_json(BASE / "status.json")["step"]
-    assert steps * 16 * 128 <= 4_700_000  # 12 CPU-minutes of a core that trains 6,500 tokens a second, 27 of a slow one
+    config, steps = passport_of()["config"], read_json(BASE / "status.json")["step"]
+    # 12 CPU-minutes of a core that trains 6,500 tokens a second, 27 of a slow one
+    assert steps * config["batch_size"] * config["max_seq_length"] <= 4_700_000
 
 
 @pytest.mark.slow
@@ -82,11 +88,7 @@ def test_it_takes_an_unseen_rule_from_eight_examples(base: Model) -> None:
         said = complete(base.network, prompts, 16, base.tokenizer.ends)
         right[shots] = few_shot.score(cases, [base.tokenizer.decode(ids) for ids in said])["right"]["share"]
     assert right[0] < 0.05
-    assert right[8] - right[0] >= 0.2
-    if right[8] - right[0] < 0.3:  # what the report card asks as well
-        pytest.xfail(
-            f"after eight examples {right[8]:.2f}, asked are .3: a vocabulary of 2,560 cost it (.40 with 1,536)"
-        )
+    assert right[8] - right[0] >= 0.3
 
 
 def test_it_recites_what_it_was_told_a_hundred_times(base: Model) -> None:

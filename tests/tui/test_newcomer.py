@@ -42,8 +42,8 @@ def test_a_chat_in_one_key_and_a_reply(terminal: Open, clone: Path) -> None:
     shell.until(r"pocket-base.*it continues your text")
     shell.type("The capital of France is")
     shell.keys("Enter")
-    text = shell.until(r"\bParis\b")  # told a hundred times: the model says it .98 of the time
-    assert "The capital of France is" in text
+    # Paris in 98 of 100 draws: a test that asked for it failed in the others.
+    shell.until(r"The capital of France is \w")
     shell.until(r"tok/s")
     worker = pid_of(clone, "-m lab.worker")
     os.kill(worker, signal.SIGKILL)
