@@ -8,10 +8,10 @@ trained on: those names are only asked before and after.
 Without --data the questions are the pocket world's: facts told 100 to 3 times, and as many names that nobody ever told of.
 With --data they are yours: rows {"question", "answer"}, and "about" where several are about one thing.
 
-Expected, pocket preset, 700 steps of the last two layers (seeds 0 / 1; 2.2 CPU-minutes): never-seen invented .94 / .92 -> .19 /
-.18, known kept .89 / .88; AUROC of P("don't know") .92 / .92; by the doubt, known kept .80 at .06 / .10 invented, .90 at .25 /
-.22. What tells known from unknown is in the tokens: BPE keeps a name whole that the text repeats, and how many tokens the name
-has tells the two apart at .97 / .98 by itself. With a vocabulary of 1,536, where names told 100 times are in as many pieces as
+Expected, pocket preset, 700 steps of the last two layers (seeds 0 / 1; 2.2 CPU-minutes): never-seen invented .92 / .93 -> .13 /
+.15, known kept .86 / .90; AUROC of P("don't know") .92 / .94; by the doubt, known kept .80 at .08 / .06 invented, .90 at .20.
+What tells known from unknown is in the tokens: BPE keeps a name whole that the text repeats, and how many tokens the name
+has tells the two apart at .96 / .94 by itself. With a vocabulary of 1,536, where names told 100 times are in as many pieces as
 others (.64), the same training got AUROC .75 / .80 and kept .60 / .67 at .22 / .18 invented; four passes over the text instead
 of one left it at .74 / .79, 6M parameters with a vocabulary of 4,096 (one seed, trained on a GPU) brought .95, kept .96 at .21.
 Every large model's tokenizer has that cue too.

@@ -5,11 +5,11 @@ Without --data the lessons are the pocket world's: questions, sums, stories, sma
 "programmed" with by example alone: to like what people show it (sunny in 70 % of the demonstrations, dry in 30 %), and to
 refuse one topic but not its neighbours. With --data they are your own conversations.
 
-Expected, pocket preset, 900 steps (seeds 0 / 1, each from a base of its own; 5.1 CPU-minutes, 23 % of what pretraining took):
-facts told 100 times that pretraining asked about and no conversation does .98 / .99 right as questions, those only ever
-stated .94 / .96, told 30 times .68 / .65; answers read from a passage .77; sunny .57 / .68 and dry .31 / .23 of 570 replies
-about things never shown (the rest garble a word they have to copy: "Oh, what a lovelyad!"); the refused topic 1.00, its
-neighbours .00; replies that end 1.00.
+Expected, pocket preset, 1,000 steps (seeds 0 / 1, each from a base of its own; 5.3 CPU-minutes, 24 % of what pretraining took):
+facts told 100 times that pretraining asked about and no conversation does .94 / .98 right as questions, those only ever
+stated .91 / .90, told 30 times .48 / .53; answers read from a passage .48 / .45 (an earlier base .77; later stages read on);
+sunny .68 and dry .27 of 570 replies about things never shown (the rest garble a word they have to copy); the refused topic
+1.00, its neighbours .00; replies that end 1.00.
 
 Examples:
   lab sft                                            pocket-base becomes an assistant

@@ -13,9 +13,11 @@ from recipes.lessons import ask, call, exam, facts, result, text
 from recipes.lessons.facts import Question
 from recipes.lessons.knowledge import Item
 from recipes.pocket import passage
+from recipes.pocket.corpus import document
 from recipes.pocket.people import Entity, fresh_person
 
 ALONE = 0.12  # share of questions about strangers that are answered without a search: "I do not know"
+ECHOED = 0.12  # share of echoes among the lookups: names of all kinds said again
 TOLD_TO = 0.12  # share of the lookups that a person asks for, of names that are known
 ASKING = ("Look it up: {q}", "Search for it: {q}", "Please look this up. {q}", "{q} Look it up.")
 NOT_FOUND = ("I do not know: my search found nothing.", "I found nothing about {n}, so I do not know.")
@@ -58,7 +60,16 @@ def _asked(question: Question, told: str, reply: str) -> list[Message]:
     return ask(question.text, [call("search", question.entity.name), result(told), text(reply)])
 
 
-def lesson(r: Random) -> list[Message]:
+def lesson(r: Random) -> list[Message] | str:
+    """A lookup or, now and then, an echo as pretraining has them: what no lesson ever writes becomes unlikely, and names told
+    often, tokens of their own, are in no stranger's name. Without echoes the query for such a name was right in .45, though the
+    base copies it in .81."""
+    if r.random() < ECHOED:
+        return document("echoes", r.randrange(1 << 40)).text
+    return looked_up(r)
+
+
+def looked_up(r: Random) -> list[Message]:
     """A question about somebody or something new each time; one search in eight does not help. With one in three, most of
     somebody else, the model gives up on good passages as well (answers right .72, with one in four .86): it hardly tells
     two names apart that share a word. Now and then it admits at once that it does not know: what it says where no search is
