@@ -3,14 +3,12 @@ every reply as much likelier as it is better than its group (GRPO: Shao et al. 2
 by the spread and with one divisor for all tokens of a step: Dr. GRPO, Liu et al. 2025, arXiv:2503.20783, and DAPO, Yu et al.
 2025, arXiv:2503.14476). No reference model and no KL, unless --kl asks for them.
 
-Expected, pocket preset, 60 steps from `lab demonstrate` (seeds 0 / 1; 3.8 CPU-minutes, .42 M sampled tokens), on held-out
-problems of one to four operations at temperature 1: right .14 / .15 -> .83 / .75 (one of 4 tries .48 / .45 -> .94 / .91),
-replies that think .24 / .21 -> 1.00, all in prose (.13 / .14 before), though bare steps were shown nearly as often; tokens of
-a reply 16 / 14 -> 62. Most of it comes in the first ten steps (.75 / .68): which way of solving suits it is found at once.
-Prose is right in .67 / .74 of the cases before; what goes wrong after is a sum (5 + 2 = 8), or a sentence is left out, and
-that changes slowly: at a rate of 1e-3 or a falling one too (an earlier base). Run on to 150 steps (seed 1): .75, .76, .75,
-.79, .82, .82, .81, .85, .83, .83, .83 after 50, 60, ... 150 (64 problems, 4 replies each): nothing is lost, and it still
-rises.
+Expected, pocket preset, 60 steps from `lab demonstrate` (seeds 0 / 1; 2.8 CPU-minutes, .42 M sampled tokens), on held-out
+problems of one to four operations at temperature 1: right .10 / .11 -> .80 / .86 (one of 4 tries .30 / .33 -> .98 / .98),
+replies that think .16 / .15 -> 1.00, all in prose (.09 / .04 before), though bare steps were shown as often; tokens of a reply
+12 / 10 -> 63 / 62. Most of it comes in the first ten steps (.71 / .75): which way of solving suits it is found at once. What
+goes wrong after is a sum (5 + 2 = 8), or a sentence is left out, and that changes slowly: at a rate of 1e-3 or a falling one too
+(an earlier base).
 
 When to search (--task facts, --call-price 0.25, 100 steps from `lab search`, seeds 0 / 1; 2.3 CPU-minutes): known names that
 no lesson has are looked up .60 / .58 -> .37 / .30 of the time and never-told ones .80 / .83 -> .90 / .89; right .52 / .52 ->

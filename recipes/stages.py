@@ -43,14 +43,14 @@ class Stage:
 
 
 STAGES = (
-    Stage("pretrain", "pretrain", "text becomes a base model", 38, 2077, ships="pocket-base"),
+    Stage("pretrain", "pretrain", "text becomes a base model", 39, 2096, ships="pocket-base"),
     Stage("probes", "probes", "what a base model is", 0.6, model="pretrain"),
-    Stage("sft", "sft", "conversations make it an assistant", 8.5, 900, "pretrain", ships="pocket-sft"),
+    Stage("sft", "sft", "conversations make it an assistant", 9.4, 1000, "pretrain", ships="pocket-sft"),
     Stage("interrogate", "interrogate", "it says what it does not know", 3.4, 700, "sft", ships="pocket-honest"),
     Stage("search", "search", "it looks up what it does not know", 11.5, 1400, "interrogate", ships="pocket-search"),
     Stage("code", "code", "it computes with Python", 8.3, 1000, "search", ships="pocket-code"),
     Stage("think", "think", "what tokens to think are worth", 4, 100, "sft", flags=("--ways", "answer", "steps", "after")),
-    Stage("demonstrate", "demonstrate", "problems solved in three styles", 4, 500, "code", ships="pocket-demonstrate"),
+    Stage("demonstrate", "demonstrate", "problems solved in three styles", 5.6, 700, "code", ships="pocket-demonstrate"),
     Stage("rejection", "rejection", "it imitates its own right replies", 5, 60, "demonstrate", asked=True),
     Stage("grpo", "grpo", "thinking appears, because it pays", 5.5, 60, "demonstrate", ships="pocket-reason"),
     Stage(

@@ -156,7 +156,7 @@ def test_the_size_of_the_pocket_world(here: Here) -> None:
     for kind, size in rehearsal.TOLD.items():
         assert sum(len(d.text) for d in documents if d.kind == kind) == pytest.approx(size, rel=0.02)
     plan = rows(here("plan", "pretrain", "--size", "125m", "--batch-size", "4096", "--json"))["plan"]
-    assert plan["about"] == "from the 11.6 MB of the pocket world"
+    assert plan["about"] == "from the 12.0 MB of the pocket world"
 
 
 def test_what_is_left_of_a_run(here: Here, text_file: Path) -> None:

@@ -74,7 +74,7 @@ def test_flags_to_type(known: dict[str, Recipe]) -> None:
     flags = known["pretrain"].flags
     assert arguments(flags, {}) == []
     assert arguments(flags, {f.name: typed(f, f.default) for f in flags}) == []  # the form as it opens
-    values = {"size": "5m", "iters": " 30 ", "tie": "yes", "qk_norm": "no", "data": "a b.txt", "batch_size": "16"}
+    values = {"size": "5m", "iters": " 30 ", "tie": "yes", "qk_norm": "no", "data": "a b.txt", "batch_size": "11"}
     line = arguments(flags, values)
     assert line == ["--data", "a b.txt", "--size", "5m", "--tie", "--no-qk-norm", "--iters", "30"]
     assert launch.command("pretrain", line).startswith("lab pretrain --data 'a b.txt' --size 5m --tie")
