@@ -17,16 +17,13 @@ look). Gold trains nothing. Each look names and keeps the text with the highest 
 the best held-out gold stays, as NAME@best, and --patience or --max-kl end the run in time.
 
 Measured on jokes, seeds 0 / 1, held-out prompts (a reward model of 1,000 rankings of what `lab grpo` left; gains in standard
-deviations of the start's replies). With the price, 60 steps, 2.5 CPU-minutes: proxy +.03 / -.01 -> +1.80 / +1.28, gold -.77 /
--1.07 -> 1.73 / 1.72 (+.68 / +.64), best 1.74 / 1.72 at steps 30 / 60, so it stays; KL 4.8 / 7.1 nats. Of other skills (`lab
-skills`, seeds 0 / 1) it keeps admissions .88 -> .93 / .89 -> .93, problems .92 -> .89 / .91 -> .80, counting with code .75 ->
-.72 / .73 -> .71, facts by heart .77 -> .62 / .67 -> .49 and searches .86 -> .66 / .86 -> .80; with less of what is known
-among the lessons of before, facts by heart .42 / .48. Without price and lessons, 200 steps, 4 CPU-minutes: gold is best at
-step 70 / 40 (1.73 / 1.77) and ends at 1.54 / 1.58, while the proxy goes on to +1.83 / +1.36; KL 10 / 11 nats. Then all
-replies are the same ("The baker bought an onion. Then the onion bought the bakery."), so no group teaches anything more: not
-shown is gold below where it began. On an earlier base, whose reward models told .81 / .76 of the pairs (here .84 / .78), gold
-went from 1.67 / 1.46 to .05 / -.56: "At the bank met a pillow. The pillow left first.", proxy +2.03, gold -.07. The start's
-replies vary widely (3.7 / 4.4) because some are gibberish; ordinary jokes have a standard deviation of 1.
+deviations of the start's replies, 1.8 / 1.5). With the price, 60 steps, 2 CPU-minutes: proxy +.04 / +.17 -> +1.80 / +1.69, gold
+-.15 / .02 -> 1.68 / 1.78 (+1.01 / +1.21), best 1.72 / 1.78 at steps 30 / 60, so it stays; KL 4.7 / 5.5 nats. Of other skills
+(`lab skills`, seeds 0 / 1) it keeps admissions .92 -> .93 / .93 -> .87, problems .93 -> .88 / .96 -> .83, counting with code
+.82 -> .83 / .79 -> .78, facts by heart .62 -> .50 / .66 -> .55 and searches .82 -> .69 / .84 -> .75. Without price and lessons, 200
+steps, 3.4 CPU-minutes: gold is best at step 40 / 50 (1.70 / 1.71) and falls to .51 / .52, while the proxy goes on from +1.53 /
++1.37 to +1.65 / +1.52; KL 17 nats. Then all replies are nearly the same ("The monkey bought an onion. Then the onion bought the
+bakery.", proxy +1.68, gold .38), so no group teaches anything more: not shown is gold below where it began.
 
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl

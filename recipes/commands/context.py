@@ -4,9 +4,9 @@ Facts told 100 to 0 times in pretraining are asked three times: as they are, aft
 after that passage and another about somebody else. No conversation
 of the lessons asks any of the questions.
 
-Expected on pocket-search, 10 CPU-s: told 100 / 30 / 10 / 3 / 1 / 0 times .57 / .11 / .04 / .03 / .00 / .00 right from its
-weights (it has learnt to look up or to admit), .95 / .99 / .89 / .95 / .97 / .95 with the passage, and .43 to .62 where another
-passage stands beside it: it reads the value, but hardly tells two names apart.
+Expected on pocket-search, 10 CPU-s: told 100 / 30 / 10 / 3 / 1 / 0 times .57 / .03 / .04 / .08 / .03 / .01 right from its
+weights (it has learnt to look up or to admit), .95 / .91 / .76 / .78 / .89 / .79 with the passage (a second lineage .93-1.00),
+and .38 to .56 where another passage stands beside it: it reads the value, but hardly tells two names apart.
 
 Examples:
   lab context                          the newest model

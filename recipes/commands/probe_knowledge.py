@@ -6,10 +6,10 @@ above a never-seen one: .5 is guessing, 1 is certain) is that of the other half,
 controls: the probe on the spelling alone (never-seen names are drawn to have as many tokens as the known ones), and the
 whole search on labels dealt at random.
 
-Expected on pocket-base, 20 CPU-s: there is no such neuron. The best single number tells known from never-seen at .52 [.47,
-.56], the linear probe at .61 [.56, .67], spelling alone (the mean embedding of the question's tokens) at .65 [.59, .72]; a
-second base .51, .49, .54. How many tokens the name has tells them apart at .97, but that is a sum over positions, which none of
-these takes; lab interrogate comes to .92 with it.
+Expected on pocket-base, 20 CPU-s: there is no such neuron. The best single number tells known from never-seen at .48 (from
+.41 on), the linear probe at .54 (.48), spelling alone (the mean embedding of the question's tokens) at .60 (.54); a second base
+.53, .59, .64. How many tokens the name has tells them apart at .96, but that is a sum over positions, which none of these
+takes; lab interrogate comes to .92 with it.
 
 Examples:
   lab probe-knowledge                                            the newest model
