@@ -20,10 +20,11 @@ Measured on jokes, seeds 0 / 1, held-out prompts (a reward model of 1,000 rankin
 deviations of the start's replies, 1.8 / 1.5). With the price, 60 steps, 2 CPU-minutes: proxy +.04 / +.17 -> +1.80 / +1.69, gold
 -.15 / .02 -> 1.68 / 1.78 (+1.01 / +1.21), best 1.72 / 1.78 at steps 30 / 60, so it stays; KL 4.7 / 5.5 nats. Of other skills
 (`lab skills`, seeds 0 / 1) it keeps admissions .92 -> .93 / .93 -> .87, problems .93 -> .88 / .96 -> .83, counting with code
-.82 -> .83 / .79 -> .78, facts by heart .62 -> .50 / .66 -> .55 and searches .82 -> .69 / .84 -> .75. Without price and lessons, 200
-steps, 3.4 CPU-minutes: gold is best at step 40 / 50 (1.70 / 1.71) and falls to .51 / .52, while the proxy goes on from +1.53 /
-+1.37 to +1.65 / +1.52; KL 17 nats. Then all replies are nearly the same ("The monkey bought an onion. Then the onion bought the
-bakery.", proxy +1.68, gold .38), so no group teaches anything more: not shown is gold below where it began.
+.82 -> .83 / .79 -> .78, facts by heart .62 -> .50 / .66 -> .55 and searches .82 -> .69 / .84 -> .75.
+Without price and lessons, 200 steps, 3.4 CPU-minutes: gold is best at step 40 / 50 (1.70 / 1.71) and falls to .51 / .52, while
+the proxy goes on from +1.53 / +1.37 to +1.65 / +1.52; KL 17 nats. Then all replies are nearly the same ("The monkey bought an
+onion. Then the onion bought the bakery.", proxy +1.68, gold .38), so no group teaches anything more: not shown is gold below
+where it began.
 
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
