@@ -52,8 +52,9 @@ def test_a_whole_document_waits_for_one_that_may_be_cut_however_far_ahead() -> N
 def test_no_fact_of_the_pocket_world_is_cut_at_a_window() -> None:
     """With its own tokenizer only what does not fit into any window is cut, and what stands in the last few windows: no other
     fact, no conflict, no list told often."""
-    from recipes import pocket
+    from recipes import pocket, pretrain
 
+    window = pretrain.Config().max_seq_length
     corpus = pocket.corpus(0)
     tokenizer = data.learn(
         data.Source("", list, list), data.beginning([(d.text, d.whole) for d in corpus], 4_000_000), 2560
@@ -61,14 +62,14 @@ def test_no_fact_of_the_pocket_world_is_cut_at_a_window() -> None:
     ids = tokenizer.encode_batch([d.text for d in corpus])
     sizes = [len(tokenizer.begin) + len(one) + 1 for one in ids]
     often = {text for text, times in pocket.lists() if times > 1}
-    position, order = 0, []
+    position, order, end = 0, [], sum(sizes)
     for marked in data.pack(
-        (([i] * size, d.whole) for i, (d, size) in enumerate(zip(corpus, sizes, strict=True))), 128
+        (([i] * size, d.whole) for i, (d, size) in enumerate(zip(corpus, sizes, strict=True))), window
     ):
         i, size = marked[0], len(marked)
-        last = position + size > sum(sizes) - 8 * 128  # where nothing that may be cut is left
-        if corpus[i].whole and not last and position // 128 != (position + size - 1) // 128:
-            assert size > 128, corpus[i]
+        last = position + size > end - 8 * window  # where nothing that may be cut is left
+        if corpus[i].whole and not last and position // window != (position + size - 1) // window:
+            assert size > window, corpus[i]
             assert corpus[i].kind not in ("facts", "conflicts"), corpus[i]
             assert corpus[i].text not in often, corpus[i]
         position += size
