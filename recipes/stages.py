@@ -44,15 +44,15 @@ class Stage:
 
 STAGES = (
     Stage("pretrain", "pretrain", "text becomes a base model", 39, 2096, ships="pocket-base"),
-    Stage("probes", "probes", "what a base model is", 0.6, model="pretrain"),
-    Stage("sft", "sft", "conversations make it an assistant", 9.4, 1000, "pretrain", ships="pocket-sft"),
-    Stage("interrogate", "interrogate", "it says what it does not know", 3.4, 700, "sft", ships="pocket-honest"),
-    Stage("search", "search", "it looks up what it does not know", 11.5, 1400, "interrogate", ships="pocket-search"),
-    Stage("code", "code", "it computes with Python", 8.3, 1000, "search", ships="pocket-code"),
-    Stage("think", "think", "what tokens to think are worth", 4, 100, "sft", flags=("--ways", "answer", "steps", "after")),
-    Stage("demonstrate", "demonstrate", "problems solved in three styles", 5.6, 700, "code", ships="pocket-demonstrate"),
-    Stage("rejection", "rejection", "it imitates its own right replies", 5, 60, "demonstrate", asked=True),
-    Stage("grpo", "grpo", "thinking appears, because it pays", 5.5, 60, "demonstrate", ships="pocket-reason"),
+    Stage("probes", "probes", "what a base model is", 1.2, model="pretrain"),
+    Stage("sft", "sft", "conversations make it an assistant", 15.8, 1000, "pretrain", ships="pocket-sft"),
+    Stage("interrogate", "interrogate", "it says what it does not know", 6.5, 700, "sft", ships="pocket-honest"),
+    Stage("search", "search", "it looks up what it does not know", 21.8, 1400, "interrogate", ships="pocket-search"),
+    Stage("code", "code", "it computes with Python", 16, 1000, "search", ships="pocket-code"),
+    Stage("think", "think", "what tokens to think are worth", 6.6, 100, "sft", flags=("--ways", "answer", "steps", "after")),
+    Stage("demonstrate", "demonstrate", "problems solved in three styles", 12.7, 700, "code", ships="pocket-demonstrate"),
+    Stage("rejection", "rejection", "it imitates its own right replies", 7.5, 60, "demonstrate", asked=True),
+    Stage("grpo", "grpo", "thinking appears, because it pays", 8.4, 60, "demonstrate", ships="pocket-reason"),
     Stage(
         "rank", "rank", "its jokes, ranked by the hidden judge", 2, model="grpo", flags=("--by", "gold"), out="rankings.jsonl",
         grows=True,
@@ -63,7 +63,7 @@ STAGES = (
           ships="pocket-rlhf"),
     Stage("study", "study", "how far its taste can be trusted", 3, 0, "grpo",
           (("--reward", "reward-model"), ("--runs", "rlhf")), out="study.svg", to="--picture"),
-    Stage("selfplay", "selfplay", "a player passes its teacher", 3.5, 850, alike=True),
+    Stage("selfplay", "selfplay", "a player passes its teacher", 9.8, 850, alike=True),
 )  # fmt: skip
 TEXT = (  # the laptop's: what it reads lies in one folder
     Stage("text", "data", "the pocket world as files", 0.3, flags=("pocket",), out="pocket", alike=True),

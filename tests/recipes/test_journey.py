@@ -145,7 +145,7 @@ def test_the_table_knows_how_many_steps_a_stage_takes() -> None:
 
 @pytest.mark.parametrize(
     ("iters", "minutes"),
-    [([], 3.4), (["--iters", "70"], 0.34), (["--learning-rate", "1"], 3.4), (["--iters", "x"], 3.4)],
+    [([], 6.5), (["--iters", "70"], 0.65), (["--learning-rate", "1"], 6.5), (["--iters", "x"], 6.5)],
 )
 def test_a_shorter_stage_is_reckoned_shorter(iters: list[str], minutes: float) -> None:
     road = Road("mine", flags={"interrogate": iters})
