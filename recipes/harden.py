@@ -11,9 +11,12 @@ shown the texts with the highest scores and name the bad ones.
 The last round's reward model is the hardened one. As long as a round finds something it goes on: a score learnt from finitely
 many comparisons has texts that nobody compared. How many a policy finds in its steps is another matter.
 
-Measured on jokes, one seed, three rounds of 60 steps, 9 CPU-minutes: nothing. Against a reward model that tells .84 of
-held-out pairs right the policy came to proxy +1.81 at gold 1.76, 1.70, 1.70: it had settled on one good joke before it met a
-bad one. Not shown, therefore, is that hardening never ends.
+Measured on jokes, seeds 0 / 1, three rounds of 60 steps, 10 CPU-minutes: each round finds new ones, 7, 18, 13 / 24, 12, 26
+texts that are ranked last. The most overrated of each: "At thek the robot met a candle. The candle left first." (proxy +1.80,
+gold -.52), "At the library theat the feather met a feather. ..." (+1.48, -2.03), "... The blanket the blanket left first."
+(+1.98, -.45) / "Why did the h an onion hide an onion? ..." (+1.37, -2.25), "At theake the met a banana. ..." (+1.38, -.97),
+"The toy lost a cake at the bank, ..." (+1.52, -2.77), whose topic is another. Gold at the end of the rounds 1.72, .90, 1.25 /
+.99, 1.48, 1.60. With the reward model of an earlier base nothing was found: the policy settled on one good joke first.
 
 Examples:
   lab harden --rankings jokes.jsonl --reward reward-model-1           three rounds on jokes

@@ -15,6 +15,10 @@ Measured with the first example (1,000 rankings of pocket-sft's jokes, noise .5;
 pair accuracy .726 [.693, .758] where the ceiling is .842 and length alone gives .587 [.547, .627]; the scores of the 500
 held-out replies correlate with the hidden quality at .654 [.600, .701] (lab score --against gold).
 
+A real model on real preferences: SmolLM2-135M-Instruct (LoRA, 60 steps of 4 pairs, 22 CPU-minutes) on 397 pairs of
+OpenAssistant replies of up to 384 tokens tells .59 [.43, .73] of 44 held-out pairs, length alone .64 [.50, .77]: so few pairs
+teach it nothing that length does not tell, and it is surer than it is right (calibration error .19).
+
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
   lab reward-model                                        your own rankings of pocket-sft's jokes (lab rank)
