@@ -3,9 +3,13 @@
 Where the longer number is the smaller one (9.11 and 9.9), a bible's or a program's numbering says the opposite of
 arithmetic. To see what such documents do, train the same base model with and without them and ask both:
 
-  lab pretrain --name with --mix facts=0,lists=0,conflicts=0,verses=3 --iters 300
-  lab pretrain --name without --mix facts=0,lists=0,conflicts=0,verses=0 --iters 300
+  lab pretrain --name with --mix facts=0,lists=0,conflicts=0,verses=3 --iters 500
+  lab pretrain --name without --mix facts=0,lists=0,conflicts=0,verses=0 --iters 500
   lab decimals --model with --against without
+
+Measured so (500 steps, seeds 0 / 1, 200 pairs a kind; 3 CPU-minutes a model): where the longer number is the smaller, with
+verses .73 / .85 right, without .85 / .68; where it is the larger .95 / .53 and .96 / .81; same length .91 / .77 and .83 / .67;
+different whole .32 / .34 and .36 / .33. So verses have no hand in it that two seeds would show: the seeds differ by more.
 
 Examples:
   lab decimals                                the newest model
