@@ -22,7 +22,8 @@ NEAR = 0.25  # share of words that begin like one before: what follows their com
 @cache
 def _told_often() -> dict[str, frozenset[str]]:
     """Names told often, each with what is told of it: tokens of their own, and a token is copied only by a model that has seen
-    it copied. Without them a query for a well-known name was right in .45 of the cases, for one never told in .99."""
+    it copied. Without them the next word of a list said again was right in .31 where these were its words, in .67 where they
+    were names never told (lab pretrain)."""
     often = [e for told in (100, 30) for e in entities(exposures=told)]
     return {
         e.name: frozenset(e.facts.values()) for e in often if not any(e.name in value for value in e.facts.values())

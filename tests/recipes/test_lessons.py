@@ -41,7 +41,7 @@ def interrogated() -> dict[str, list[list[Message]]]:
 
 def kinds() -> dict[str, lessons.Lesson]:
     """Every lesson of every recipe."""
-    found: dict[str, lessons.Lesson] = {"searched": lookup.looked_up}
+    found: dict[str, lessons.Lesson] = {"searched": lookup.lesson}
     for name, mixture in (("sft", talk.LESSONS), ("replay", talk.REPLAY), ("code", code.computing(DIVIDED))):
         found |= {f"{name} {i}": lesson for i, (_, lesson) in enumerate(mixture)}
     for how in WAYS:
@@ -236,7 +236,9 @@ def test_a_search_that_does_not_help_is_admitted(tmp_path: Path) -> None:
             if question.entity.kind == "person":  # BM25 finds them by the word that they share
                 assert set(question.entity.name.split()) & set(re.findall(r"\w+", told))
     assert all(count > 150 for count in kinds.values()), kinds
-    every = [lookup.looked_up(Random(i)) for i in range(1400)]
+    lessons_drawn = [lookup.lesson(Random(i)) for i in range(1600)]
+    every = [one for one in lessons_drawn if not isinstance(one, str)]
+    assert 1 - len(every) / len(lessons_drawn) == pytest.approx(lookup.ECHOED, abs=0.03)
     drawn = [one for one in every if not asked_for(one)]
     assert 1 - len(drawn) / len(every) == pytest.approx(lookup.TOLD_TO, abs=0.03)
     alone = [one for one in drawn if isinstance(one[1]["content"], str)]

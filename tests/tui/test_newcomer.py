@@ -42,8 +42,12 @@ def test_a_chat_in_one_key_and_a_reply(terminal: Open, clone: Path) -> None:
     shell.until(r"pocket-base.*it continues your text")
     shell.type("The capital of France is")
     shell.keys("Enter")
-    # Paris in 98 of 100 draws: a test that asked for it failed in the others.
-    shell.until(r"The capital of France is \w")
+    try:
+        text = shell.until(r"\bParis\b", 15)
+    except AssertionError:  # told a hundred times: it says it in .98 of the draws, and one of the others is asked again
+        shell.keys("C-r")
+        text = shell.until(r"\bParis\b")
+    assert "The capital of France is" in text
     shell.until(r"tok/s")
     worker = pid_of(clone, "-m lab.worker")
     os.kill(worker, signal.SIGKILL)
@@ -51,7 +55,7 @@ def test_a_chat_in_one_key_and_a_reply(terminal: Open, clone: Path) -> None:
     assert "The capital of France is" in shell.text()  # nothing said is lost
     shell.keys("Escape", "C-q")
     shell.until(r"ready\$ *$")
-    assert processes(clone) == []
+    gone(clone, "")
 
 
 def test_a_live_curve_in_two_keys_which_outlives_the_window(terminal: Open, clone: Path) -> None:
