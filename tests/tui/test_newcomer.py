@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from lab.runs import inspect
 from tests.conftest import REPO
 from tests.tui.conftest import Terminal, make_run
-from tests.tui.test_terminal import pid_of, processes
+from tests.tui.test_terminal import gone, pid_of, processes
 
 pytestmark = pytest.mark.slow
 Open = Callable[..., Terminal]
@@ -23,15 +22,6 @@ def clone(home: Path) -> Path:
     """A weights root as a fresh clone has it."""
     shutil.copytree(REPO / "weights" / "pocket-base", home / "pocket-base")
     return home
-
-
-def gone(home: Path, what: str, seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if not any(what in line for _, line in processes(home)):
-            return
-        time.sleep(0.1)
-    raise AssertionError(processes(home))
 
 
 def test_a_chat_in_one_key_and_a_reply(terminal: Open, clone: Path) -> None:
@@ -55,7 +45,7 @@ def test_a_chat_in_one_key_and_a_reply(terminal: Open, clone: Path) -> None:
     assert "The capital of France is" in shell.text()  # nothing said is lost
     shell.keys("Escape", "C-q")
     shell.until(r"ready\$ *$")
-    gone(clone, "")
+    gone(clone)
 
 
 def test_a_live_curve_in_two_keys_which_outlives_the_window(terminal: Open, clone: Path) -> None:

@@ -21,7 +21,7 @@ from lab.reward import RewardModel, Scorer
 from recipes.ranking import Source, prompts
 from tests.conftest import REPO
 from tests.tui.conftest import Terminal, screen_text
-from tests.tui.test_terminal import pid_of, processes
+from tests.tui.test_terminal import gone, pid_of
 from tui.app import LabApp
 from tui.data import rank, rank_words
 from tui.data.rank import Session
@@ -465,7 +465,7 @@ def test_a_ranking_session_in_a_terminal_that_is_killed(terminal: Callable[..., 
     shell.until("prompt 3 of 1,000")
     shell.keys("q")
     shell.until(r"ready\$ *$")
-    assert processes(small) == []
+    gone(small)
     shell.lab("rank")
     shell.until(r"\[1 of 1,000 ranked, 9 pairs")
     shell.keys("C-d")

@@ -29,6 +29,16 @@ def processes(home: Path) -> list[tuple[int, str]]:
     return [p for p in found if "-m tui" in p[1] or "-m lab.worker" in p[1] or "-m recipes" in p[1]]
 
 
+def gone(home: Path, what: str = "", seconds: float = 15) -> None:
+    """Wait until none of its processes whose line holds `what` is left."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not any(what in line for _, line in processes(home)):
+            return
+        time.sleep(0.1)
+    raise AssertionError(processes(home))
+
+
 def pid_of(home: Path, what: str) -> int:
     return next(pid for pid, line in processes(home) if what in line)
 
@@ -77,10 +87,7 @@ def test_where_the_keeper_is_killed_the_window_leaves_too(terminal: Open, home: 
     shell.lab()
     shell.until("1 Pipeline")
     os.kill(pid_of(home, "-m recipes"), signal.SIGKILL)
-    end = time.monotonic() + 10
-    while processes(home) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert processes(home) == []
+    gone(home, seconds=10)
     assert shell._tmux("display-message", "-p", "#{alternate_on}").strip() == "0"
 
 
@@ -89,10 +96,7 @@ def test_a_closed_terminal_leaves_no_process(terminal: Open, home: Path) -> None
     shell.lab()
     shell.until("1 Pipeline")
     shell.close()
-    end = time.monotonic() + 10
-    while processes(home) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert processes(home) == []
+    gone(home, seconds=10)
 
 
 def test_sleep_and_wake(terminal: Open, home: Path) -> None:

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from tests.conftest import REPO
 from tests.tui.conftest import make_run
-from tests.tui.test_terminal import processes
+from tests.tui.test_terminal import gone, processes
 
 aiohttp = pytest.importorskip("aiohttp", reason="the extra `web` is not installed")
 pytest.importorskip("textual_serve")
@@ -68,10 +67,7 @@ def test_a_browser_sees_the_window_and_other_pages_do_not(
                 assert await asyncio.to_thread(child.wait, 15) == 0
 
     asyncio.run(browse())
-    until = time.monotonic() + 10
-    while processes(home) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert processes(home) == []
+    gone(home, seconds=10)
 
 
 def test_what_cannot_be_served_is_said(home: Path) -> None:
