@@ -111,6 +111,10 @@ def _write_merged(model: str, source: Path, folder: Path, dtype: str | None) -> 
     loaded = weights.load(model, "float32")
     network, config = loaded.network, dict(loaded.config)
     lora.merge(network)
+    if any(lora.packed(m) for _, m in network.named_modules()):  # what had no adapter, on an accelerator
+        from mlx_lm.utils import dequantize_model
+
+        network = dequantize_model(network)
     into = dtype or str(config.get("torch_dtype") or config.get("dtype"))
     want = weights.DTYPES.get(into, mx.float32)
     if isinstance(network, Transformer):

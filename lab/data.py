@@ -211,6 +211,8 @@ def _build(folder: Path, tokenizer: Tokenizer, documents: Iterable[tuple[str, bo
         np.save(aside / "ids.npy", flat)
         (aside / "ids.bin").unlink()
         write_atomic(aside / "meta.json", json.dumps({"bytes": size, "documents": count}))
+        if (folder / "meta.json").is_file():
+            return  # another training of the same text was quicker
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(aside, folder)
     finally:

@@ -1,5 +1,5 @@
 """Problems of reasoning-gym (Stojanovski et al. 2025, arXiv:2505.24760): a hundred generators with judges of their own. No
-MLX. Lives in the child process of lab/hosted.py, since some of those judges evaluate what a model wrote (sympy)."""
+MLX. Lives in the child process of lab/hosted.py, since some of those judges evaluate what a model wrote (lab/guard.py)."""
 
 import ast
 import contextlib
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from lab import verify
+from lab import guard, verify
 from lab.errors import UserError
 from lab.parts import Message, plain
 from lab.rows import held, key_of
@@ -19,6 +19,7 @@ from lab.task import Problem, Score, asked
 
 RANGE = 1 << 30  # seeds of training lie below, those of what is held out from here up to twice as much
 TRIES = 300  # draws for a prompt of the side that is asked for: one in ten is held out
+CREDIT = 0.1  # least that counts: several judges give any answer .01 or .05, which would teach to answer something
 MEMORY = 4 << 30  # bytes of address space, where the system keeps to it: 9**9**9 is not computed
 
 
@@ -30,8 +31,8 @@ class Gym:
 
     def __init__(self, spec: str):
         try:
-            import reasoning_gym  # type: ignore[import-not-found, unused-ignore]
-            from reasoning_gym.factory import DATASETS  # type: ignore[import-not-found, unused-ignore]
+            import reasoning_gym  # type: ignore[import-not-found, import-untyped, unused-ignore]
+            from reasoning_gym.factory import DATASETS  # type: ignore[import-not-found, import-untyped, unused-ignore]
         except ImportError as error:
             raise UserError(
                 f"reasoning_gym:{spec} needs the extra `tasks`: uv sync --extra tasks, or pip install -e '.[tasks]'"
@@ -67,6 +68,7 @@ class Gym:
                 self._shared = made
         except Exception as error:
             raise UserError(f"{self.name}: {' '.join(str(error).split())[:200] or type(error).__name__}") from error
+        guard.install("reasoning_gym")
 
     @lru_cache(maxsize=4096)  # noqa: B019  the process ends with its one Gym
     def _item(self, index: int) -> tuple[Any, Mapping[str, Any]]:
@@ -96,7 +98,7 @@ class Gym:
 
     def judge(self, problems: Sequence[Problem], replies: Sequence[Message]) -> list[Score]:
         """Part "correct": what reasoning-gym's score_answer gives the final answer (lab/verify.py), 0 to 1; 0 where it
-        stumbles over it."""
+        stumbles over it, and below CREDIT."""
         return [Score({"correct": self._score(p, plain(said))}) for p, said in zip(problems, replies, strict=True)]
 
     def _score(self, problem: Problem, said: str) -> float:
@@ -105,6 +107,7 @@ class Gym:
         if not answer:
             return 0.0
         try:
-            return min(1.0, max(0.0, float(made.score_answer(answer, item))))
+            value = min(1.0, max(0.0, float(made.score_answer(answer, item))))
+            return value if value >= CREDIT else 0.0
         except Exception:  # what a model wrote is not what it expects
             return 0.0

@@ -26,6 +26,7 @@ from lab.task import Problem, Score
 
 LOADING = 120.0  # seconds that opening a file may take, since some import large libraries, and making a problem
 BATCH = 10.0  # for one call of a judge
+ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "COLUMNS")  # of reasoning-gym's child
 GRACE = 2.0  # more that the child has to say itself where it hangs
 
 
@@ -60,10 +61,12 @@ class Child:
 
     def _start(self) -> Any:
         paths = [str(Path(__file__).resolve().parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        # reasoning-gym's judges read what a model wrote (lab/guard.py), so they are told none of the user's secrets.
+        given = {k: v for k, v in os.environ.items() if self.opening["do"] == "file" or k in ENVIRONMENT}
         # A session of its own: what the file starts ends with it, and Ctrl-C is the parent's to handle.
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "lab.host"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            env=given | {"PYTHONPATH": os.pathsep.join(paths)},
         )  # fmt: skip
         self._process, self._answers = process, queue.SimpleQueue()
         weakref.finalize(self, _end, process)

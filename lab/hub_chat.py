@@ -37,6 +37,9 @@ To call one, write its name and arguments as JSON between {open} and {close}, an
 {open}
 {{"name": "...", "arguments": {{...}}}}
 {close}"""
+# What templates take for now, as time.time(); None: the clock. Of a training the day it began: Llama 3.2's template prints the
+# date, and a run that went on the next day would go on with other prompts.
+day: float | None = None
 Pieces = list[str | int]  # texts in which nothing is special, and ids of special tokens
 
 
@@ -335,9 +338,13 @@ def template(text: str) -> Callable[..., str]:
     env = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
     )
-    env.globals.update(raise_exception=refuse, strftime_now=lambda form: datetime.datetime.now().strftime(form))
+    env.globals.update(raise_exception=refuse, strftime_now=lambda form: _now().strftime(form))
     env.filters["tojson"] = to_json
     return env.from_string(text).render
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now() if day is None else datetime.datetime.fromtimestamp(day)
 
 
 def _names(tokenizer: Tokenizer) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,8 @@ arXiv:2106.09685).
 
 Names, shapes, beginnings and sums are those of `mlx_lm.tuner.lora` (importing which takes 2.3 s), so that the adapters of
 either open in the other. Works on our Transformer and on mlx_lm's classes: on every nn.Linear of their layers, and on
-embeddings. a and b are float32 whatever the model is in; with b zero an attached model computes what it did before.
+embeddings; packed ones, of a quantised model, stay packed beside their adapters (QLoRA: Dettmers et al. 2023,
+arXiv:2305.14314). a and b are float32 whatever the model is in; with b zero an attached model computes what it did before.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,12 +21,29 @@ from lab.errors import UserError
 RANK, SCALE, LAYERS = 8, 20.0, 16  # mlx-lm's own defaults
 
 
+Linear = nn.Linear | nn.QuantizedLinear
+Embedding = nn.Embedding | nn.QuantizedEmbedding
+
+
+def packed(module: nn.Module) -> int:
+    """Weights that a quantised module holds packed; 0 of any other. `bits` each, in words of 32."""
+    if not isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding):
+        return 0
+    return int(module.weight.size * 32 // module.bits)
+
+
+def _sides(module: Linear | Embedding) -> tuple[int, int]:
+    """Rows and columns of its matrix, unpacked."""
+    rows, columns = module.weight.shape
+    return rows, columns * 32 // module.bits if packed(module) else columns
+
+
 class LoRALinear(nn.Module):
     """A frozen `linear` and lora_a [inputs, rank], lora_b [rank, outputs]: x [..., inputs] -> [..., outputs]."""
 
-    def __init__(self, linear: nn.Linear, rank: int, scale: float, key: mx.array):
+    def __init__(self, linear: Linear, rank: int, scale: float, key: mx.array):
         super().__init__()
-        outputs, inputs = linear.weight.shape
+        outputs, inputs = _sides(linear)
         self.linear, self.scale = linear, scale
         self.lora_a, self.lora_b = _begin(inputs, rank, outputs, key)
 
@@ -34,18 +52,25 @@ class LoRALinear(nn.Module):
         return self.linear(x) + (self.scale * z).astype(x.dtype)
 
     def merged(self) -> nn.Linear:
-        """The linear layer that computes the same."""
-        delta = (self.scale * self.lora_b.T) @ self.lora_a.T
-        self.linear.weight = _added(self.linear.weight, delta)
-        return self.linear
+        """The linear layer that computes the same; a packed one comes out unpacked, since packing it again would round the
+        sum away."""
+        plain: Any = self.linear
+        if packed(self.linear):
+            outputs, inputs = _sides(self.linear)
+            plain = nn.Linear(inputs, outputs, bias=False)
+            plain.weight = _unpacked(self.linear)
+            if "bias" in self.linear:
+                plain.bias = self.linear.bias
+        plain.weight = _added(plain.weight, (self.scale * self.lora_b.T) @ self.lora_a.T)
+        return cast(nn.Linear, plain)
 
 
 class LoRAEmbedding(nn.Module):
     """A frozen `embedding` and lora_a [ids, rank], lora_b [rank, width]: what new tokens need to become sayable."""
 
-    def __init__(self, embedding: nn.Embedding, rank: int, scale: float, key: mx.array):
+    def __init__(self, embedding: Embedding, rank: int, scale: float, key: mx.array):
         super().__init__()
-        rows, width = embedding.weight.shape
+        rows, width = _sides(embedding)
         self.embedding, self.scale = embedding, scale
         self.lora_a, self.lora_b = _begin(rows, rank, width, key)
 
@@ -59,9 +84,13 @@ class LoRAEmbedding(nn.Module):
         return self.embedding.as_linear(x) + (self.scale * z).astype(x.dtype)
 
     def merged(self) -> nn.Embedding:
-        """The embedding that computes the same."""
-        self.embedding.weight = _added(self.embedding.weight, (self.scale * self.lora_a) @ self.lora_b)
-        return self.embedding
+        """The embedding that computes the same, unpacked."""
+        plain: Any = self.embedding
+        if packed(self.embedding):
+            plain = nn.Embedding(*_sides(self.embedding))
+            plain.weight = _unpacked(self.embedding)
+        plain.weight = _added(plain.weight, (self.scale * self.lora_a) @ self.lora_b)
+        return cast(nn.Embedding, plain)
 
 
 Adapter = LoRALinear | LoRAEmbedding
@@ -70,6 +99,18 @@ Adapter = LoRALinear | LoRAEmbedding
 def _begin(inputs: int, rank: int, outputs: int, key: mx.array) -> tuple[mx.array, mx.array]:
     side = inputs**-0.5
     return mx.random.uniform(-side, side, (inputs, rank), key=key), mx.zeros((rank, outputs))
+
+
+def _unpacked(module: Any) -> mx.array:
+    """The matrix of a quantised module, in the dtype of its scales."""
+    return mx.dequantize(
+        module.weight,
+        module.scales,
+        module.get("biases"),
+        group_size=module.group_size,
+        bits=module.bits,
+        mode=module.mode,
+    )
 
 
 def _added(weight: mx.array, delta: mx.array) -> mx.array:
@@ -84,7 +125,7 @@ def attach(
     them; the caller adds "model", the base's name.
 
     `keys` are names inside a layer, such as self_attn.q_proj, in the last `num_layers` layers (-1: in all), or whole
-    names, such as model.embed_tokens; by default every nn.Linear of those layers. `embed` adds the embedding and, where
+    names, such as model.embed_tokens; by default every linear layer of those. `embed` adds the embedding and, where
     the model has one, the output matrix, for tokens that the model has yet to learn. Adapters that were there before
     are merged. UserError when nothing bears such a name.
     """
@@ -93,7 +134,7 @@ def attach(
     merge(network)
     layers = network.layers
     chosen = layers[-max(num_layers, 0) :]
-    wanted = sorted({name for layer in chosen for name, m in layer.named_modules() if isinstance(m, nn.Linear)})
+    wanted = sorted({name for layer in chosen for name, m in layer.named_modules() if isinstance(m, Linear)})
     wanted = wanted if keys is None else list(keys)
     if embed:
         wanted += [name for name in _outer(network) if name not in wanted]
@@ -103,15 +144,19 @@ def attach(
     for place in (*chosen, network):
         put: list[tuple[str, nn.Module]] = []
         for name, module in sorted(place.named_modules(), key=lambda item: item[0]):
-            if name in wanted and isinstance(module, nn.Linear | nn.Embedding):
+            if name in wanted and isinstance(module, Linear | Embedding):
                 key, own = mx.random.split(key)
-                make: Any = LoRALinear if isinstance(module, nn.Linear) else LoRAEmbedding
+                make: Any = LoRALinear if isinstance(module, Linear) else LoRAEmbedding
                 put.append((name, make(module, rank, scale, own)))
         if put:
             place.update_modules(tree_unflatten(put))
             found |= {name for name, _ in put}
-    if lost := sorted(set(wanted) - found) or ([] if wanted else ["nn.Linear"]):
-        raise UserError(f"LoRA: the model has no matrix called {lost[0]} that could be adapted; name another in keys")
+    if not wanted:
+        raise UserError(
+            "LoRA: the last layers of the model have no linear layer to adapt; give more of them, --num-layers -1"
+        )
+    if lost := sorted(set(wanted) - found):
+        raise UserError(f"LoRA: the model has no matrix called {lost[0]}, which adapter_config.json names")
     mx.eval(arrays(network))
     parameters = {"rank": rank, "scale": scale, "dropout": 0.0, "keys": wanted}
     return {"fine_tune_type": "lora", "num_layers": min(num_layers, len(layers)), "lora_parameters": parameters}
@@ -121,11 +166,9 @@ def _outer(network: Any) -> list[str]:
     """Names of the embedding and the output matrix: whatever is outside the layers and has a row for each id."""
     inside = {id(m) for layer in network.layers for _, m in layer.named_modules()}
     outer = [(name, m) for name, m in network.named_modules() if id(m) not in inside]
-    rows = {m.weight.shape[0] for _, m in outer if isinstance(m, nn.Embedding)}
+    rows = {m.weight.shape[0] for _, m in outer if isinstance(m, Embedding)}
     return sorted(
-        name
-        for name, m in outer
-        if isinstance(m, nn.Embedding) or (isinstance(m, nn.Linear) and m.weight.shape[0] in rows)
+        name for name, m in outer if isinstance(m, Embedding) or (isinstance(m, Linear) and m.weight.shape[0] in rows)
     )
 
 

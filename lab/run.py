@@ -23,10 +23,11 @@ from lab.errors import UserError
 from lab.passport import VERSION, passport
 from lab.runs import (
     COMMANDS,
-    KEPT,
+    RECORDED,
     check_name,
     checkpoints,
     free,
+    lineage_of,
     lock,
     newest,
     read_json,
@@ -105,6 +106,7 @@ class Run:
             self._look_back()
         else:
             made = passport(self.recipe, self.config, parent, self.charts)
+            made["lineage"] = lineage_of(parent, made["created"])
             write_atomic(self.folder / "run.json", json.dumps(made, indent=2) + "\n")
         (self.folder / "checkpoints").mkdir(exist_ok=True)
         control = self.folder / "control.jsonl"
@@ -123,9 +125,9 @@ class Run:
             self.step = self.saved_step = step
 
     def _cut_back(self, lengths: dict[str, int]) -> None:
-        """Cut every jsonl to the length it had at the checkpoint; what came later is written again."""
-        for file in self.folder.glob("*.jsonl"):
-            if file.name not in KEPT:
+        """Cut the record of steps to the length it had at the checkpoint; what came later is written again."""
+        for file in (self.folder / name for name in RECORDED):
+            if file.is_file():
                 os.truncate(file, min(int(lengths.get(file.name, 0)), file.stat().st_size))
         for file in (self.folder / "episodes").glob("*.jsonl"):
             if file.stem.isdigit() and int(file.stem) > self.step:
@@ -308,7 +310,7 @@ class Run:
         """The rollouts of a step, as lab/episodes.py describes them: one file, put in place whole."""
         file = episodes.path_of(self.folder, step)
         file.parent.mkdir(exist_ok=True)
-        write_atomic(file, "".join(map(episodes.line, rows)), sync=False)
+        write_atomic(file, "".join(map(episodes.line, rows)))  # synced: a checkpoint may rest on it (lab rejection)
 
     def say(self, text: str, quiet: bool = False) -> None:
         """A line for people: to the terminal (unless quiet) and to log.txt."""
@@ -343,7 +345,7 @@ class Run:
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
     def checkpoint(self) -> Path:
-        """Save the attached part and the lengths of all jsonl files: written aside, synced, renamed once."""
+        """Save the attached part and the lengths of the record's files: written aside, synced, renamed once."""
         assert self._part is not None, "attach() comes before steps()"
         self.tell("saving", force=True)
         target, aside = self.folder / "checkpoints" / f"{self.step:06d}", self.folder / "checkpoints" / ".tmp"
@@ -354,7 +356,8 @@ class Run:
             self.event("checkpoint")
             for file in self._files.values():  # a recorded length must be on the disk before the record of it
                 os.fsync(file.fileno())
-            lengths = {f.name: f.stat().st_size for f in self.folder.glob("*.jsonl") if f.name not in KEPT}
+            record = [self.folder / name for name in RECORDED]
+            lengths = {file.name: file.stat().st_size for file in record if file.is_file()}
             write_atomic(aside / "state.json", json.dumps({"step": self.step, "lengths": lengths}) + "\n")
             _sync_folder(aside)
             if target.exists():

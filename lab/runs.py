@@ -2,6 +2,7 @@
 
 import difflib
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -17,11 +18,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LIVE = ("starting", "queued", "running", "paused", "saving")  # states in which a process holds the lock
 COMMANDS = ("pause", "resume", "checkpoint", "stop")
 MUTE = frozenset({"selfplay", "reward-model"})  # recipes whose models write no text
-KEPT = (
-    "control.jsonl",
-    "notes.jsonl",
-    "knowledge.jsonl",
-)  # no part of the record of steps; a resumed run leaves them whole
+# The record of steps, which a resumed run cuts back to its checkpoint. Whatever else lies in the folder stays whole: orders,
+# notes, an edited knowledge.jsonl, rankings that a person wrote into it.
+RECORDED = ("metrics.jsonl", "samples.jsonl")
 
 
 def root() -> Path:
@@ -158,6 +157,24 @@ def find(model: str) -> tuple[Path, Path]:
         have = ", ".join(str(int(c.name)) for c in checkpoints(folder)) or "none"
         raise UserError(f"{model}: no checkpoint at step {step}; there are: {have}")
     return folder, checkpoint
+
+
+def lineage_of(parent: str | None, created: float) -> str:
+    """The id that all runs of a line bear, ten hex digits: its parent's; of what came from elsewhere made of its name; of a
+    run without a parent, of when it began."""
+    for _ in range(100):  # run.json of older runs names none: their root's is found
+        if not parent:
+            break
+        try:
+            told = read_json(find(parent)[0] / "run.json")
+        except UserError:
+            told = {}
+        if told.get("lineage"):
+            return str(told["lineage"])
+        if not told:
+            return hashlib.sha256(parent.encode()).hexdigest()[:10]
+        parent, created = told.get("parent"), float(told.get("created") or 0)
+    return hashlib.sha256(f"{created}".encode()).hexdigest()[:10]
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -226,9 +226,9 @@ def load(
     data: str, tokenizer: Tokenizer, longest: int, strict: bool = False, every: int = 20,
     tell: Callable[[int, int], None] | None = None,
 ) -> Talks:  # fmt: skip
-    """A file, a folder with train/valid files, or a hub data set. Where there is no valid file every 20th conversation is
-    held out (a lone one is not). Bad rows are counted by reason, with the first place each was seen; `strict` makes the
-    first a UserError. `tell` hears (characters done, of how many)."""
+    """A file, a folder with train/valid files, or a hub data set. Where there is no valid file every 20th conversation of
+    those that come once is held out (a lone one is not). Bad rows are counted by reason, with the first place each was seen;
+    `strict` makes the first a UserError. `tell` hears (characters done, of how many)."""
     train, valid = read.files(data)
     # Twice through the files: reading is nothing beside tokenising, and nothing but ids is held in memory.
     total = characters([*train, *valid]) if tell else 0
@@ -249,7 +249,12 @@ def load(
         before += done
     kept, held = sides
     if not valid and len(kept) > 1:
-        held, kept = kept[::every], [s for i, s in enumerate(kept) if i % every]
+        times = Counter(one.ids.tobytes() for one in kept)
+        once = [
+            i for i, one in enumerate(kept) if times[one.ids.tobytes()] == 1
+        ]  # of repeated ones a copy would be trained on
+        out = {*(once or range(len(kept)))[::every]}
+        held, kept = [kept[i] for i in sorted(out)], [one for i, one in enumerate(kept) if i not in out]
     if not kept:
         why = "; ".join(f"{count} x {reason}" for reason, count in tally.bad.most_common(3))
         raise UserError(f"{data}: no conversation to train on{': ' + why if why else ''}")

@@ -17,6 +17,7 @@ from lab.errors import UserError
 from lab.hub import expected_size, find_gguf
 from lab.model import Shape, Transformer
 from lab.runs import NAME, read_json, write_atomic
+from lab.samples import pass_tokens
 from lab.tokenizer import Tokenizer
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
@@ -43,6 +44,11 @@ class Model:
     def chats(self) -> bool:
         """True for a chat model (one with a template); a base model completes text."""
         return self.tokenizer.chat_template is not None
+
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens that one forward and backward pass takes at most (lab/samples.py)."""
+        return pass_tokens(self.tokenizer.vocab_size)
 
 
 def save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:

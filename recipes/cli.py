@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 # name -> (module, one line). A recipe has run(config, record) and leaves a run folder; a command has run(config) -> exit code.
@@ -98,7 +99,9 @@ COMMANDS = {
     ),
     "doctor": ("recipes.commands.doctor", "look at this machine: speed, memory, what to mend; check its numbers"),
 }
-FILES = ("data", "labels", "index")  # flags of recipes whose value may be a path
+# Flags of recipes whose value may be a path. A model's or a task's may be a name as well, of a run or of the pocket world.
+FILES = ("data", "labels", "index", "search", "gold", "model", "reward", "task", "judge")
+NAMES = ("model", "reward", "task", "judge")
 
 
 def usage() -> str:
@@ -177,8 +180,10 @@ def _fail(who: str, message: str) -> int:
 
 def _train(name: str, module: Any, args: list[str]) -> int:
     """Open (or reopen) the run folder, show progress, run the recipe."""
+    from lab import hub_chat
     from lab.errors import UserError
     from lab.run import Run
+    from lab.runs import read_json
     from recipes.progress import watch
 
     config = _absolute(parse(name, module, args))
@@ -195,8 +200,13 @@ def _train(name: str, module: Any, args: list[str]) -> int:
     told = dataclasses.asdict(dataclasses.replace(config, name=None, resume=False))
     charts = getattr(module, "CHARTS", ())
     record = Run(name, told, config.name, config.resume, getattr(config, "model", None), charts)
-    with record, watch(record):
-        module.run(config, record)
+    # A template that prints the date prints that of the run's first day, on all its days.
+    hub_chat.day = read_json(record.folder / "run.json").get("created")
+    try:
+        with record, watch(record):
+            module.run(config, record)
+    finally:
+        hub_chat.day = None
     return 0
 
 
@@ -205,7 +215,14 @@ def _absolute(config: Any) -> Any:
     from lab.errors import expand
 
     given = {name: getattr(config, name, None) for name in FILES}
-    found = {name: expand(path) for name, path in given.items() if path and expand(path).exists()}
+    found = {
+        name: expand(path)
+        for name, path in given.items()
+        if isinstance(path, str)
+        and path
+        and (name not in NAMES or Path(path).suffix or "/" in path)
+        and expand(path).exists()
+    }
     return dataclasses.replace(config, **{name: str(path.resolve()) for name, path in found.items()})
 
 

@@ -44,7 +44,7 @@ from lab.rollout import seed_of
 from lab.run import Run
 from lab.runs import read_json, read_lines
 from lab.sample import Sampling
-from lab.samples import Sample
+from lab.samples import MOST, Sample
 from lab.weights import Model
 from recipes import tuning
 from recipes.asking import Stopping
@@ -150,7 +150,7 @@ def plan(config: Config) -> Plan:
 
 
 def thought(
-    network: Any, some: Sequence[Ranked], pad: int, tell: Callable[[int], None] = lambda done: None
+    network: Any, some: Sequence[Ranked], pad: int, tell: Callable[[int], None] = lambda done: None, most: int = MOST
 ) -> list[np.ndarray]:
     """log p of every reply of each ranking, its END included, float64 [rows], nats. `tell(done)` hears how many rankings
     are."""
@@ -158,7 +158,7 @@ def thought(
     for at in range(0, len(some), TOGETHER):
         chunk = some[at : at + TOGETHER]
         rows = [Sample(row, np.ones(len(row), np.float32)) for one in chunk for row in one.rows]
-        said = iter(logprobs(network, rows, pad))
+        said = iter(logprobs(network, rows, pad, most=most))
         found += [
             np.array([float(next(said)[one.start :].astype(np.float64).sum()) for _ in one.rows]) for one in chunk
         ]
@@ -189,7 +189,7 @@ def referred(record: Run, model: Model, sets: Sets) -> Sets:
         nonlocal before
         told = []
         for side in sides:
-            told.append([[float(v) for v in one] for one in thought(model.network, side, pad, tell)])
+            told.append([[float(v) for v in one] for one in thought(model.network, side, pad, tell, model.pass_tokens)])
             before += len(side)
         return dict(zip(("train", "held"), told, strict=True))
 
@@ -212,10 +212,10 @@ class Agreement:
     worse: float
 
 
-def agreement(network: Any, some: Sequence[Ranked], beta: float, pad: int) -> Agreement:
+def agreement(network: Any, some: Sequence[Ranked], beta: float, pad: int, most: int = MOST) -> Agreement:
     """Measured on rankings that know their reference."""
     shares, losses, sides = [], [], []
-    for one, said in zip(some, thought(network, some, pad), strict=True):
+    for one, said in zip(some, thought(network, some, pad, most=most), strict=True):
         assert one.reference is not None
         scores = beta * (said - one.reference)
         better, worse = (scores[[pair[k] for pair in one.pairs]] for k in (0, 1))
@@ -255,9 +255,9 @@ class Speech:
             ids = np.concatenate([np.asarray(requests[one.request].ids, np.int32), one.ids])
             rows.append(Sample(ids, np.ones(len(ids), np.float32)))
         pad = tokenizer.pad or 0
-        own = logprobs(model.network, rows, pad, banned=never)
+        own = logprobs(model.network, rows, pad, banned=never, most=model.pass_tokens)
         with lora.off(model.network):
-            known = logprobs(self.reference or model.network, rows, pad, banned=never)
+            known = logprobs(self.reference or model.network, rows, pad, banned=never, most=model.pass_tokens)
         ratios = [
             float((a - b)[len(row.ids) - len(one.ids) :].sum())
             for a, b, row, one in zip(own, known, rows, replies, strict=True)
@@ -312,10 +312,12 @@ def run(config: Config, record: Run) -> None:
     record.attach(learner)
 
     def look(step: int) -> dict[str, float]:
-        held = agreement(model.network, sets.held, config.beta, pad)
+        held = agreement(model.network, sets.held, config.beta, pad, model.pass_tokens)
         told = {
             "held_accuracy": float(np.mean(held.shares)), "val_loss": held.loss, "better": held.better, "worse": held.worse,
-            "train_accuracy": float(np.mean(agreement(model.network, sets.train[:LOOKED], config.beta, pad).shares)),
+            "train_accuracy": float(
+                np.mean(agreement(model.network, sets.train[:LOOKED], config.beta, pad, model.pass_tokens).shares)
+            ),
             "length_accuracy": float(np.mean(baseline.shares)),
         }  # fmt: skip
         return told | ({} if sets.ceiling is None else {"ceiling": sets.ceiling}) | speech(record, step)
@@ -324,7 +326,7 @@ def run(config: Config, record: Run) -> None:
         record.log(0, **look(0))
     for step in record.steps(iters):
         clock = time.perf_counter()
-        batches = passes(sets.draw(config.seed, step, per), pad)
+        batches = passes(sets.draw(config.seed, step, per), pad, model.pass_tokens)
         with keeping(record):
             told = asdict(learner.step(step, cast(Any, batches), cast(Any, loss)))
         told |= {"seen": told["tokens"], "tok_s": round(told["tokens"] / (time.perf_counter() - clock))}

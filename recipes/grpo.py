@@ -41,7 +41,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from lab import lora, weights
+import mlx.core as mx
+import numpy as np
+
+from lab import device, lora, weights
 from lab.advantage import ADVANTAGES
 from lab.calls import Toolbox
 from lab.errors import UserError
@@ -59,6 +62,9 @@ from recipes.reinforce import Asking, Replies
 
 CHARTS = reinforce.CHARTS
 PROMPTS = 16  # problems a step
+TRUNCATE = (
+    2.0  # the most that a ratio counts in half precision (Espeholt et al. 2018, arXiv:1802.01561, on stale actors)
+)
 PATIENCE = 5  # steps without any group that teaches, before it is said
 
 
@@ -75,7 +81,7 @@ class Config(Asking):
     clip_high: float = 0.28
     """How far it may rise above."""
     truncate: float | None = None
-    """Instead of clipping: the ratio as a weight, at most this (2 is usual for samplers in bf16)."""
+    """Instead of clipping: the ratio as a weight, at most this (2 by default where the model computes in half precision)."""
     kl: float = 0.0
     """Price of a nat of divergence from the model it began as, taken from the reward."""
     kl_target: float | None = None
@@ -111,9 +117,10 @@ def learn(config: Config, record: Run, model: Model, task: Task, tools: Toolbox)
     iters = reinforce.steps(config)
     reference = Reference(config, model) if config.kl else None
     pupil = Pupil(reinforce.learner(config, record, model), Penalty(config.kl, config.kl_target))
-    loss = policy_gradient(config.temp, clip_of(config), tools.banned)
+    loss = policy_gradient(config.temp, clip_of(config, model), tools.banned)
     course = Course(config, record, model, task, tools, pupil, loss, lambda one: priced(one, config.call_price),
-                    config.advantage, reference, config.inner_steps)  # fmt: skip
+                    config.advantage, reference, config.inner_steps, config.truncate is not None or in_half(model),
+                    clip_of(config, model))  # fmt: skip
     look = partial(reinforce.examined, config, record, model, task, tools)
     reinforce.begin(config, record, model, task, pupil, look, f"{course.per_step} problems a step")
     dull = 0
@@ -144,6 +151,8 @@ class Course:
     advantage: str = "centred"
     reference: "Reference | None" = None
     updates: int = 1  # on the same replies
+    apart: bool = False  # sampler and trainer may differ: it computes in half precision, or a ratio is asked for
+    clip: Clip | None = None
 
     @property
     def per_step(self) -> int:
@@ -168,14 +177,27 @@ class Course:
                 one.advantage = advantage
         samples, drawn = [one.sample.weighted(one.advantage) for one in ones], sum(one.drawn for one in ones)
         sampled = time.perf_counter() - clock
+        told: dict[str, Any] = {"gap": self.ratios(ones, pad)[1]} if self.apart else {}
         for _ in range(self.updates):
             with keeping(self.record):
-                stats = self.pupil.learner.step(step, bucketed(samples, pad), self.loss, per=drawn)
+                batches = bucketed(samples, pad, most=self.model.pass_tokens)
+                stats = self.pupil.learner.step(step, batches, self.loss, per=drawn)
+        if self.updates > 1 and self.clip:
+            ratio = self.ratios(ones, pad)[0]
+            told["clip_fraction"] = float(np.mean((ratio < 1 - self.clip.low) | (ratio > 1 + self.clip.high)))
         took = time.perf_counter() - clock
-        told = reinforce.figures(groups) | asdict(stats) | {"sampled": drawn, "tok_s": round(drawn / took)}
+        told |= reinforce.figures(groups) | asdict(stats) | {"sampled": drawn, "tok_s": round(drawn / took)}
         told |= {"rollout_s": round(sampled, 3), "train_s": round(took - sampled, 3)}
         self.pupil.penalty.update(told.get("kl", 0.0), len(ones))
         return groups, told
+
+    def ratios(self, ones: Sequence[Episode], pad: int) -> tuple[np.ndarray, float]:
+        """(the probability of each drawn token now over the sampler's, the mean distance of their logarithms, nats)."""
+        some = [one.sample for one in ones]
+        now = logprobs(self.model.network, some, pad, self.config.temp, self.tools.banned, self.model.pass_tokens)
+        drawn = [s.weight != 0 for s in some]
+        off = np.concatenate([(p - s.logp)[d] for p, s, d in zip(now, some, drawn, strict=True) if s.logp is not None])
+        return np.exp(off), float(np.abs(off).mean()) if off.size else 0.0
 
 
 def priced(one: Episode, price: float) -> Score:
@@ -191,11 +213,18 @@ def reward(one: Episode, price: float) -> float | None:
     return value if value is None or one.reference is None else value - price * one.kl()
 
 
-def clip_of(config: Config) -> Clip | None:
-    """No ratio on fresh samples in fp32; else clipped or truncated."""
-    if config.inner_steps == 1 and config.truncate is None:
+def clip_of(config: Config, model: Model) -> Clip | None:
+    """No ratio on fresh samples in fp32. Of a model in half precision, whose sampler and trainer differ a little, truncated;
+    after several updates clipped."""
+    half = config.inner_steps == 1 and in_half(model)
+    if config.inner_steps == 1 and config.truncate is None and not half:
         return None
-    return Clip(config.clip_low, config.clip_high, config.truncate)
+    return Clip(config.clip_low, config.clip_high, config.truncate or (TRUNCATE if half else None))
+
+
+def in_half(model: Model) -> bool:
+    """Whether it computes in less than fp32."""
+    return any(v.dtype in (mx.bfloat16, mx.float16) for _, v in device.flat(model.network.parameters()))
 
 
 class Reference:
@@ -209,7 +238,7 @@ class Reference:
         """Put them into the episodes."""
         network = self.model.network if self.network is None else self.network
         with lora.off(network):  # a second copy has no adapters to switch off
-            found = logprobs(network, [one.sample for one in ones], pad, self.temp, banned)
+            found = logprobs(network, [one.sample for one in ones], pad, self.temp, banned, self.model.pass_tokens)
         for one, said in zip(ones, found, strict=True):
             one.reference = said
 

@@ -51,7 +51,7 @@ from recipes import asking, lessons, tuning
 from recipes.estimate import Plan
 from recipes.lessons import facts, knowledge, talk
 from recipes.lessons.knowledge import Item
-from recipes.probing.figures import wilson
+from recipes.probing.figures import wilson_of
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
@@ -300,9 +300,10 @@ def examined(record: Run, model: Model, scored: list[Item], before: list[str]) -
     never = np.array([one.group == NEVER or (not one.group and was != "right") for one, was in pairs])
     now = np.array(after)
     kept, invented = now[known] == "right", now[never] == "invented"
+    whom = np.array([one.about for one in scored])
     record.say(
-        f"\nknown kept {figure(kept)}, unknown invented {figure(invented)} "
-        f"(before {figure(np.array(before)[never] == 'invented')})"
+        f"\nknown kept {figure(kept, whom[known])}, unknown invented {figure(invented, whom[never])} "
+        f"(before {figure(np.array(before)[never] == 'invented', whom[never])})"
     )
     doubts = knowledge.doubt(model, scored)
     area = knowledge.auroc(doubts[never], doubts[known])
@@ -335,7 +336,7 @@ def mean(hits: np.ndarray) -> float:
     return float(hits.mean()) if hits.size else math.nan
 
 
-def figure(hits: np.ndarray) -> str:
-    """A share with its 95 % interval and how many it is of."""
-    low, high = wilson(int(hits.sum()), len(hits))
+def figure(hits: np.ndarray, about: np.ndarray) -> str:
+    """A share with its 95 % interval, over what the questions are about, and how many it is of."""
+    low, high = wilson_of(hits.tolist(), about.tolist())
     return f"{mean(hits):.2f} [{low:.2f}, {high:.2f}] of {len(hits)}"

@@ -13,7 +13,7 @@ from lab.learn import Learner, Schedule
 from lab.loss import nll
 from lab.model import Transformer
 from lab.runs import checkpoints, root
-from lab.samples import Sample, bucketed
+from lab.samples import Batch, Sample, bucketed
 from lab.talks import Talks
 from lab.weights import Model
 from recipes import tuning
@@ -110,7 +110,7 @@ def memory(model: Model, drawn: Sequence[Sequence[Any]], trained: int) -> int | 
     if not isinstance(model.network, Transformer) or shape is None:
         return None
     pad = model.tokenizer.pad or 0
-    passes = {batch.ids.shape for step in drawn for batch in bucketed(step, pad)}
+    passes = {batch.ids.shape for step in drawn for batch in bucketed(step, pad, most=model.pass_tokens)}
     most = max((shape.memory(*size) - shape.memory(0, size[1]) for size in passes), default=0)
     held = device.compute_dtype(shape.parameters).size  # bytes of a weight
     return shape.parameters * held + 16 * trained + most
@@ -150,11 +150,14 @@ def rehearse(
     learner = Learner(network, Schedule(1e-6, 100), optimizer)
     grad_of, number = nn.value_and_grad(network, nll), iter(range(1, 1 << 30))
 
+    def batches(count: int) -> list[Batch]:
+        return bucketed(talks.draw(config.seed, next(number), count), pad, most=model.pass_tokens)
+
     def step(count: int) -> None:
-        learner.step(1, bucketed(talks.draw(config.seed, next(number), count), pad), nll)
+        learner.step(1, batches(count), nll)
 
     def gradient(count: int) -> None:
-        for batch in bucketed(talks.draw(config.seed, next(number), count), pad):
+        for batch in batches(count):
             mx.eval(grad_of(network, batch))
 
     if steps:
@@ -162,7 +165,7 @@ def rehearse(
     held = talks.valid if whole and count <= tuning.SMALL else talks.valid[:FEW]
     if held and asked.looks:
         times = asked.looks * len(talks.valid) / len(held)
-        yield Work("looks", times, lambda: (timed(lambda: tuning.held_out_loss(network, held, pad)), ""), True)
+        yield Work("looks", times, lambda: (timed(lambda: tuning.held_out_loss(model, held, pad)), ""), True)
     ids = random.Random(0)
 
     def babble(*shape: int) -> list[list[int]]:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
@@ -12,6 +12,7 @@ from lab import calls, chat, device, lora
 from lab.advantage import pass_at
 from lab.calls import Toolbox
 from lab.errors import UserError
+from lab.hub_chat import offering
 from lab.learn import Learner, Schedule
 from lab.rollout import Episode, episode_row, rollout
 from lab.run import Part, Run
@@ -101,8 +102,10 @@ def check(config: Replies) -> None:
 
 
 def opened(config: Replies) -> Model:
-    """The model that learns, able to write calls where it has tools."""
-    return tuning.open_model(config, tools=bool(config.search or config.code), chats=True)
+    """The model that learns, able to write calls where it has tools, and told of them as in a chat."""
+    model = tuning.open_model(config, tools=bool(config.search or config.code), chats=True)
+    names = ["search"] * bool(config.search) + ["code"] * config.code
+    return replace(model, tokenizer=offering(model.tokenizer, names))
 
 
 def toolbox(config: Replies, model: Model) -> Toolbox:
@@ -186,15 +189,18 @@ def figures(groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
     by style (a note "style NAME") its share, how often it is right and how long it is."""
     ones = [one for group in groups for one in group]
     n = min(len(group) for group in groups)
-    right = [sum(one.score.passed for one in group) for group in groups]
+    judged = [
+        [one for one in group if one.score.value is not None] for group in groups
+    ]  # what nobody could is no failure
+    right = [(sum(one.score.passed for one in group), len(group)) for group in judged if group]
     told = {
         "reward": mean([one.score.value for one in ones]),
-        "pass": mean([one.score.passed for one in ones]),
-        f"pass@{n}": mean([pass_at(n, len(group), r) for group, r in zip(groups, right, strict=True)]),
+        "pass": mean([one.score.passed for group in judged for one in group]),
+        f"pass@{n}": mean([pass_at(min(n, count), count, r) for r, count in right]),
         "length": mean([one.drawn for one in ones]),
         "entropy": sum(one.surprise * one.drawn for one in ones) / max(1, sum(one.drawn for one in ones)),
-        "all_right": mean([r == len(group) for group, r in zip(groups, right, strict=True)]),
-        "all_wrong": mean([r == 0 for r in right]),
+        "all_right": mean([r == count for r, count in right]),
+        "all_wrong": mean([r == 0 for r, _ in right]),
         "unscored": mean([one.score.value is None for one in ones]),
     }
     if ones[0].reference is not None:

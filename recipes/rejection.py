@@ -96,7 +96,7 @@ def rounds(config: Config, record: Run, model: Model, task: Task, tools: Toolbox
         clock = time.perf_counter()
         some = Random(f"{config.seed}:rows:{step}").choices(pool, k=min(config.rows, len(pool)))
         with keeping(record):
-            stats = learner.step(step, bucketed(some, pad), nll)
+            stats = learner.step(step, bucketed(some, pad, most=model.pass_tokens), nll)
         told |= asdict(stats) | {"tok_s": round(stats.tokens / (time.perf_counter() - clock))}
         seen = look(step)[0] if step % config.steps_per_eval == 0 or step == iters else {}
         record.log(step, **told, **memory_stats(), **seen)

@@ -57,6 +57,7 @@ from recipes.preferences import Baseline, examined, told
 from recipes.ranking import whole
 from recipes.tuning import Tuning
 
+MEMBER = 10_000_019  # between the seeds of two members, so that those of two runs with seeds side by side are others
 CHARTS = (
     {"title": "pair accuracy: held out, trained on, length alone, ceiling",
      "keys": ["held_accuracy", "train_accuracy", "length_accuracy", "ceiling"]},
@@ -254,7 +255,7 @@ def prepared(config: Config, record: Run, model: Model, full: bool) -> RewardMod
         one.network.update(model.network.parameters())  # what stays as it is is held once
     scorers = []
     for k, one in enumerate(models):
-        own = replace(config, seed=(config.seed + k) % (1 << 26))
+        own = replace(config, seed=(config.seed + k * MEMBER) % (1 << 26))
         if full:
             tuning.freeze(own, one)
             if "lm_head" in one.network:
@@ -262,10 +263,10 @@ def prepared(config: Config, record: Run, model: Model, full: bool) -> RewardMod
         else:
             kept = tuning.adapt(own, one) | {"model": tuning.base_of(config.model)}
         scorers.append(Scorer(one.network, own.seed))
-    model.tokenizer.save(record.folder)
     if full:
         weights.save_config(record.folder, model.network, model.tokenizer)
     else:
+        weights.save_tokenizer(record.folder, model.tokenizer)
         weights.write_json(record.folder / "adapter_config.json", kept)
     return RewardModel(model, scorers, about={"policy": config.model})
 
@@ -304,7 +305,7 @@ def run(config: Config, record: Run) -> None:
     for step in record.steps(iters):
         clock, stats, tokens = time.perf_counter(), [], 0
         for k, learner in enumerate(pupils.learners):
-            batches = passes(sets.draw(config.seed + k, step, per), model.tokenizer.pad or 0)
+            batches = passes(sets.draw(config.seed + k * MEMBER, step, per), model.tokenizer.pad or 0)
             tokens += sum(int(batch.weight.sum()) for batch in batches)
             with keeping(record):
                 stats.append(asdict(learner.step(step, cast(Any, batches), cast(Any, pairwise))))

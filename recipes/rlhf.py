@@ -49,7 +49,7 @@ from lab.display import CONTROLS
 from lab.errors import UserError, expand
 from lab.kl import Penalty
 from lab.learn import keeping, memory_stats
-from lab.loss import nll, policy_gradient
+from lab.loss import Clip, nll, policy_gradient
 from lab.parts import plain
 from lab.rankings import text_of
 from lab.rollout import Episode
@@ -190,9 +190,10 @@ class Practice:
         rate = config.learning_rate or (RATE if small else None)
         learner = reinforce.learner(replace(config, learning_rate=rate), record, model)
         pupil = grpo.Pupil(learner, Penalty(config.kl, config.kl_target, config.kl_horizon))
-        loss = policy_gradient(config.temp, None, self.tools.banned)
+        apart = grpo.in_half(model)
+        loss = policy_gradient(config.temp, Clip(truncate=grpo.TRUNCATE) if apart else None, self.tools.banned)
         course = grpo.Course(config, record, model, self.task, self.tools, pupil, loss, self.judged, config.advantage,
-                             self.reference)  # fmt: skip
+                             self.reference, apart=apart)  # fmt: skip
         reinforce.begin(config, record, model, self.task, pupil, self.look, f"{course.per_step} prompts a step")
         rows = list(read_lines(record.folder / "metrics.jsonl"))
         self.looks = looks(rows)
@@ -204,7 +205,8 @@ class Practice:
             groups, told = course.step(step)
             told = worth(told) | {"kl_price": price}
             if school:
-                again = bucketed(school.draw(config.seed, step, config.replay), model.tokenizer.pad or 0)
+                lessons = school.draw(config.seed, step, config.replay)
+                again = bucketed(lessons, model.tokenizer.pad or 0, most=model.pass_tokens)
                 with keeping(record):
                     told["replay_loss"] = learner.step(step, again, nll).loss
             due = step % config.steps_per_eval == 0 or step == iters

@@ -30,7 +30,7 @@ Examples:
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Annotated
@@ -51,7 +51,7 @@ from recipes.estimate import Plan
 from recipes.interrogate import KNOWN, NEVER, scored_items
 from recipes.lessons import ask, call, facts, knowledge, lookup, result, talk, text
 from recipes.lessons.knowledge import Item
-from recipes.probing.figures import wilson
+from recipes.probing.figures import wilson_of
 from recipes.tuning import CHARTS, Tuning
 
 Weighted = list[tuple[float, lessons.Lesson]]
@@ -234,8 +234,9 @@ def examined(record: Run, model: Model, scored: list[Item], tool: Search) -> dic
     record.say(f"\nwith {tool.path.name} ({tool.count:,} passages):")
     for group in groups:
         items = [one for one in scored if one.group == group]
-        share = lookup.shares(lookup.did(model, items, tool))
-        record.say(line(f"told {group}" if group.endswith("x") else group or "asked", len(items), share))
+        did = lookup.did(model, items, tool)
+        share = lookup.shares(did)
+        record.say(line(f"told {group}" if group.endswith("x") else group or "asked", items, did))
         figures |= {f"{name}_{group or 'asked'}": value for name, value in share.items()}
     if {KNOWN, NEVER} <= set(groups):
         record.headline = (
@@ -254,23 +255,26 @@ def without(record: Run, model: Model) -> dict[str, float]:
     figures: dict[str, float] = {}
     for words, path, items in (("not in the index", "pocket.db", strangers), ("the index is empty", "empty.db", never)):
         with Search(record.folder / path) as tool:
-            share = lookup.shares(lookup.did(model, items, tool))
-        record.say(line(words, len(items), share))
+            did = lookup.did(model, items, tool)
+        share = lookup.shares(did)
+        record.say(line(words, items, did))
         figures |= {f"{name}_{path.removesuffix('.db')}_absent": value for name, value in share.items()}
     empty.unlink()
     return figures
 
 
-def line(words: str, count: int, share: dict[str, float]) -> str:
-    """One row of the report, with 95 % intervals."""
-    calls = round(share["called"] * count)
+def line(words: str, items: Sequence[Item], found: Sequence[lookup.Did]) -> str:
+    """One row of the report, with 95 % intervals over what the questions are about."""
+    asked = [(one.about, did) for one, did in zip(items, found, strict=True)]
+    called = [(about, did) for about, did in asked if did.called]
 
     def told(name: str) -> str:
-        of = calls if name == "copied" else count
-        low, high = wilson(round(share[name] * of), of)
-        return f"{share[name]:.2f} [{low:.2f}, {high:.2f}]"
+        some = called if name == "copied" else asked
+        hits = [bool(getattr(did, name)) if name in ("called", "copied") else did.verdict == name for _, did in some]
+        low, high = wilson_of(hits, [about for about, _ in some])
+        return f"{lookup.exam.mean(hits):.2f} [{low:.2f}, {high:.2f}]"
 
     return (
-        f"  {words:18} {count:4} questions: called {told('called')}, query right {told('copied')}, answer right "
+        f"  {words:18} {len(items):4} questions: called {told('called')}, query right {told('copied')}, answer right "
         f'{told("right")}, "I do not know" {told("admitted")}, invented {told("invented")}'
     )

@@ -127,7 +127,8 @@ def run(config: Config, record: Run) -> None:
             record.note = WORDS[way]
             samples = lesson(config, model, way, number)
             with keeping(record):
-                stats = pupil.learner.step(number, bucketed(samples, model.tokenizer.pad or 0), nll)
+                batches = bucketed(samples, model.tokenizer.pad or 0, most=model.pass_tokens)
+                stats = pupil.learner.step(number, batches, nll)
             figures = examined(model, way, tools) if number == steps else {}
             record.log(step, **asdict(stats), **memory_stats(), **figures)
             if figures:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
+import mlx.core as mx
 from tyro.conf import FlagCreatePairsOff, arg
 
 from lab import chat, device, lora, talks, weights
@@ -101,6 +102,9 @@ def open_model(config: Tuning, lazy: bool = False, tools: bool = False, chats: b
     UserError where it has to answer questions already (`chats`) and is a base model."""
     model = weights.load(config.model, lazy=lazy)
     lora.merge(model.network)  # adapters of an earlier tuning are part of what this one begins with
+    if not lazy:
+        held = device.flat(model.network.parameters())
+        device.limit_memory(4 * sum(value.nbytes for _, value in held))  # weights, gradients, two moments
     tokenizer = model.tokenizer
     if chats and not model.chats:
         raise UserError(f"{model.name} has no chat template, so it answers no questions; tune it with lab sft first")
@@ -123,8 +127,9 @@ def named(model: Model) -> str:
 
 
 def parameters(model: Model) -> int:
-    """Weights of the network."""
-    return sum(value.size for _, value in device.flat(model.network.parameters()))
+    """Weights of the network, those of packed matrices each by itself."""
+    packed = sum(lora.packed(m) for _, m in model.network.named_modules())
+    return packed + sum(value.size for _, value in device.flat(model.network.parameters()) if value.dtype != mx.uint32)
 
 
 def longest(config: Tuning, model: Model) -> int:
@@ -139,8 +144,9 @@ def rows(config: Tuning, model: Model) -> int:
 
 def in_full(config: Tuning, model: Model) -> bool:
     """Whether all weights are tuned, not adapters. UserError where they cannot be."""
-    full = (config.fine_tune_type or ("full" if parameters(model) <= SMALL else "lora")) == "full"
-    if full and not isinstance(model.network, Transformer):
+    ours = isinstance(model.network, Transformer)  # and not packed: such a one is mlx_lm's
+    full = (config.fine_tune_type or ("full" if ours and parameters(model) <= SMALL else "lora")) == "full"
+    if full and not ours:
         raise UserError(f"{model.name}: {model.config['model_type']} models are tuned with --fine-tune-type lora")
     return full
 
@@ -191,11 +197,13 @@ def confine(config: Tuning, model: Model) -> dict[str, Any] | None:
 
 def dress(config: Tuning, record: Run, model: Model) -> None:
     """`confine`, and the run folder a model folder but for the weights, which come with each checkpoint."""
-    model.tokenizer.save(record.folder)
     adapters = confine(config, model)
     if adapters is None:
         weights.save_config(record.folder, model.network, model.tokenizer)
     else:
+        weights.save_tokenizer(
+            record.folder, model.tokenizer
+        )  # and what ends a turn, if only the base's config says it
         weights.write_json(record.folder / "adapter_config.json", adapters | {"model": base_of(config.model)})
 
 
@@ -222,7 +230,7 @@ def tune(
     """Train on `talks` for `iters` steps: loss on what the assistant says, held-out loss and replies to `prompts` every
     `steps_per_eval` steps, and whatever `looks(step)` measures. At the end `exam` gives figures, which go into the
     record's report. All in `record`; the run folder opens as a model."""
-    network, tokenizer = model.network, model.tokenizer
+    tokenizer = model.tokenizer
     began = read_json(record.folder / "data.json")
     if began and began.get("key") != talks.key:
         raise UserError(f"{record.name}: the conversations have changed since this run began; start a new run")
@@ -238,14 +246,14 @@ def tune(
 
     def look(step: int) -> dict[str, float]:
         speak(record, step, model, prompts, config.seed)
-        return {"val_loss": held_out_loss(network, talks.valid, pad)} | (looks(step) if looks else {})
+        return {"val_loss": held_out_loss(model, talks.valid, pad)} | (looks(step) if looks else {})
 
     if record.saved_step < 0:
         record.log(0, **look(0))
     for step in record.steps(iters):
         clock = time.perf_counter()
         samples = talks.draw(config.seed, step, rows(config, model))
-        batches = bucketed(samples, pad)
+        batches = bucketed(samples, pad, most=model.pass_tokens)
         with keeping(record):
             stats = learner.step(step, batches, nll)
         tokens, slots = sum(len(s.ids) for s in samples), sum(b.ids.size for b in batches)
@@ -307,16 +315,20 @@ def introduce(config: Tuning, record: Run, model: Model, talks: Talks, iters: in
         f"run     {iters} steps of {per} conversations{passes}\n"
         f"device  {device.name()}"
     )
+    if talks.cut:
+        record.say(
+            f"cut     {talks.cut:,} conversations lost their last turns: longer than {longest(config, model):,} tokens"
+        )
     for reason, count in talks.bad.most_common():
         record.say(f"left out {count:,} rows: {reason}")
     record.print(f"folder  {record.folder}")
 
 
-def held_out_loss(network: Any, samples: Sequence[Sample], pad: int) -> float:
+def held_out_loss(model: Model, samples: Sequence[Sample], pad: int) -> float:
     """Mean loss, nats a trained token; NaN without any."""
     total = weight = 0.0
-    for batch in bucketed(samples, pad):
-        value, share = nll(network, batch)
+    for batch in bucketed(samples, pad, most=model.pass_tokens):
+        value, share = nll(model.network, batch)
         total, weight = total + device.number(value), weight + device.number(share)
     return total / weight if weight else math.nan
 

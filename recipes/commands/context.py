@@ -29,7 +29,7 @@ from recipes import pocket
 from recipes.commands.generate import newest_model, open_model
 from recipes.lessons import exam, facts
 from recipes.lessons.facts import Question
-from recipes.probing.figures import wilson
+from recipes.probing.figures import wilson_of
 
 CLASSES = (100, 30, 10, 3, 1, 0)
 MOST = 150  # questions of a class
@@ -70,9 +70,9 @@ def measure(model: Model, told: int, seed: int = 0) -> dict[str, Any]:
     row: dict[str, Any] = {"told": told, "questions": len(asked)}
     for way in WAYS:
         said = answers(model, [(passage(r, one, way), one) for one in asked])
-        right = sum(facts.right(reply, one) for reply, one in zip(said, asked, strict=True))
-        row[way] = right / len(asked)
-        row[f"{way}_low"], row[f"{way}_high"] = wilson(right, len(asked))
+        right = [facts.right(reply, one) for reply, one in zip(said, asked, strict=True)]
+        row[way] = sum(right) / len(asked)
+        row[f"{way}_low"], row[f"{way}_high"] = wilson_of(right, [one.entity.name for one in asked])
     return row
 
 

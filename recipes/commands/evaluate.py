@@ -27,7 +27,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +43,7 @@ from lab.calls import Toolbox
 from lab.display import CONTROLS, bar
 from lab.episodes import line
 from lab.errors import UserError, expand
+from lab.hub_chat import offering
 from lab.rollout import TRUNCATED, Episode, episode_row, rollout
 from lab.sample import COLD, Sampling
 from lab.task import Problem, Task
@@ -173,6 +174,8 @@ def asked(
 ) -> bool:  # fmt: skip
     """Ask one model, with progress; its groups are added to `found` as they come. False where Ctrl-C ended it."""
     model = open_model(name, None)
+    names = ["search"] * bool(config.search) + ["code"] * config.code
+    model = replace(model, tokenizer=offering(model.tokenizer, names))  # told of its tools, as in a chat
     one = Found(model.name)
     found.append(one)
     at_once = max(1, ROWS // n)

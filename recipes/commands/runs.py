@@ -85,6 +85,7 @@ def _one(console: Console, info: Info) -> None:
     if error := info.status.get("error"):
         add("error", str(error))
     add("config", ", ".join(f"{k}={v}" for k, v in config.items()))
+    add("lineage", str(passport.get("lineage") or ""))
     add("made", f"git {passport.get('git')}, {passport.get('versions')}")
     add("checkpoints", ", ".join(str(int(c.name)) for c in checkpoints(info.folder)) or "none")
     add("last", ", ".join(f"{k}={_short(v)}" for k, v in last.items() if not isinstance(v, dict | list)))

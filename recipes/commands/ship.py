@@ -3,7 +3,8 @@
 The copy keeps how it came to be (run.json, without the folders of its files), every tenth metrics row, the events, the samples
 and the replies of a few steps of reinforcement; checkpoints, optimiser state and control lines stay behind. Of run@step it
 keeps the record up to that step. Of a run that names a best checkpoint (lab rlhf) the weights are those; run@last has the last
-ones. A reward model keeps its heads and members. This is how the pocket-* models in this repository were made.
+ones. A reward model keeps its heads and members. A README.md says what it is, how it was made and what was measured. This is
+how the pocket-* models in this repository were made.
 
 Examples:
   lab ship pretrain-1 --to pocket-base
@@ -25,6 +26,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from lab import convert, dequantise, episodes, reward, weights
 from lab.errors import UserError, expand
 from lab.runs import NAME, find, inspect, read_json, read_lines, root
+from recipes import model_card
 
 FILES = ("data", "rankings", "reward", "search")  # flags whose value may be a path on this computer
 EPISODES = 4  # steps of reinforcement whose replies are kept, from the first to the last
@@ -60,9 +62,14 @@ def run(config: Config) -> int:
     info = inspect(source)
     if info.state not in ("done", "stopped"):
         raise UserError(f"{config.run}: its state is {info.state}; ship a run that is done or stopped")
+    if weights.is_adapter(source):
+        raise UserError(
+            f"{config.run} holds adapters beside another model's weights; `lab export {config.run}` writes both as one"
+        )
     target = _target(config, source)
     with convert.aside(target, config.replace) as folder:
         _copy(config, source, checkpoint, best, folder)
+        (folder / "README.md").write_text(model_card.text(folder, target.name), encoding="utf-8")
     of = f" (weights of step {int(checkpoint.name)}, the best)" if best else ""
     print(f"{target}: {convert.size_of(target) / 1e6:.2f} MB{of}")
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-def wilson(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(right: float, count: float, z: float = 1.96) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927, J. Am. Stat. Assoc. 22:209); (0, 1) of nothing."""
     if count == 0:
         return 0.0, 1.0
@@ -18,6 +18,21 @@ def wilson(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
     spread = z * math.sqrt(share * (1 - share) / count + more / (4 * count))
     low, high = (middle - spread) / (1 + more), (middle + spread) / (1 + more)
     return max(0.0, low), min(1.0, high)
+
+
+def wilson_of(hits: Sequence[bool], about: Sequence[object], z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of the share of hits, where several are about one thing and go together: Wilson's, of as many
+    independent ones as would have the variance that is seen between the things (Korn & Graubard 1998, Survey Methodology
+    24:193). `about`: what each hit is about."""
+    y, n = np.asarray(hits, float), len(hits)
+    if n == 0:
+        return 0.0, 1.0
+    p, _, which = float(y.mean()), *np.unique([str(one) for one in about], return_inverse=True)
+    sums = np.bincount(which, y - p)
+    alone = p * (1 - p) / n
+    seen = len(sums) / max(1, len(sums) - 1) * float((sums**2).sum()) / n**2
+    count = n / max(1.0, seen / alone) if alone else float(len(sums))
+    return wilson(p * count, count, z)
 
 
 def share(right: int, count: int) -> dict[str, Any]:

@@ -146,6 +146,7 @@ CLAIMS = (
     Claim(
         "context", lambda seed: f"search-seed-{seed}", (*COMMON, *TOOLS, *LOOKING, "recipes/commands/context.py"),
         (("rows.0.context - rows.0.weights", ">=", 0.50), ("rows.3.context - rows.3.weights", ">=", 0.50)), json=True,
+        keep=r"cpu_s|.*(?<!_low)(?<!_high)",
     ),
     Claim(
         "probe-knowledge", lambda seed: f"pretrain-seed-{seed}",

@@ -376,3 +376,45 @@ def test_runs_that_moved_together_find_each_other(base: Path, home: Path, monkey
     monkeypatch.setenv("LAB_HOME", str(tmp_path / "empty"))
     ids = mx.array(batch(384).ids)
     assert apart(weights.load(tmp_path / "elsewhere" / "mine").network(ids), network(ids)) == 0
+
+
+def packed(base: Path, folder: Path) -> weights.Model:
+    """The base at 4 bits, its matrices packed as on an accelerator (on the CPU they are unpacked unless `lazy`)."""
+    folder.mkdir()
+    convert.quantise(base, folder, 4, 32)
+    model = weights.load(folder, lazy=True)
+    model.network.apply(lambda v: v.astype(mx.float32) if mx.issubdtype(v.dtype, mx.floating) else v)
+    return model
+
+
+def test_adapters_beside_packed_matrices(base: Path, home: Path) -> None:
+    """QLoRA: nothing changes at first, a step learns, the packed matrices stay as they are, and merging adds exactly."""
+    model = packed(base, home / "q4")
+    network, some = model.network, batch(model.tokenizer.vocab_size)
+    ids = mx.array(some.ids[:, :-1])
+    before = network(ids)
+    told = lora.attach(network, num_layers=-1, embed=True)
+    assert told["lora_parameters"]["keys"][: len(LINEAR)] == LINEAR
+    assert apart(network(ids), before) == 0
+    frozen = {k: np.array(v) for k, v in device.flat(network.parameters()) if v.dtype == mx.uint32}
+    assert frozen
+    learner = Learner(network, Schedule(0.01, 20, warmup=1), "adamw")
+    losses = [learner.step(i, [some], nll).loss for i in range(1, 9)]
+    assert losses[-1] < losses[0] - 0.1
+    assert all((np.array(v) == frozen[k]).all() for k, v in device.flat(network.parameters()) if k in frozen)
+    adapted_ = network(ids)
+    lora.merge(network)
+    assert not lora.adapters(network)
+    assert apart(network(ids), adapted_) < 2e-3
+    assert {k for k, v in device.flat(network.parameters()) if v.dtype == mx.uint32} < set(frozen)
+
+
+def test_a_packed_model_is_tuned_by_lora_and_its_size_is_known(base: Path, home: Path) -> None:
+    from recipes import tuning
+
+    model = packed(base, home / "q4")
+    whole = tuning.parameters(weights.load(base))
+    assert whole <= tuning.parameters(model) < 1.2 * whole  # scales and biases come on top
+    assert not tuning.in_full(tuning.Tuning(model="q4"), model)
+    with pytest.raises(UserError, match="are tuned with --fine-tune-type lora"):
+        tuning.in_full(tuning.Tuning(model="q4", fine_tune_type="full"), model)

@@ -310,6 +310,16 @@ def test_a_broken_checkpoint_is_named_and_nothing_is_cut(home: Path) -> None:
     assert steps_of(folder) == list(range(1, 11))
 
 
+def test_a_resumed_run_cuts_its_own_record_and_nobody_elses_file(home: Path) -> None:
+    with pytest.raises(RuntimeError):
+        count_to(10, stop_at=8)
+    rankings = home / "r" / "my-rankings.jsonl"  # as `lab rank --out`, while the run stood still
+    rankings.write_text('{"id": 1}\n' * 200)
+    assert count_to(10, resume=True).value == 10
+    assert rankings.read_text() == '{"id": 1}\n' * 200
+    assert steps_of(home / "r") == list(range(1, 11))
+
+
 def test_status_of_somebody_else_does_not_break_the_list(home: Path) -> None:
     count_to(2)
     odd = home / "odd"

@@ -160,6 +160,10 @@ def test_files_folders_and_what_is_held_out(tmp_path: Path, tokenizer: Tokenizer
     one = load(str(write(tmp_path / "one.jsonl", rows)), tokenizer, 64)
     assert (one.total, len(one.valid)) == (95, 5)
     assert {tokenizer.decode(s.ids) for s in one.valid}.isdisjoint(tokenizer.decode(s.ids) for s in one.draw(0, 1, 95))
+    twice = load(str(write(tmp_path / "twice.jsonl", [*rows, *rows[:40]])), tokenizer, 64)
+    trained = {s.ids.tobytes() for s in twice.draw(0, 1, 137)}
+    assert (twice.total, len(twice.valid)) == (137, 3)
+    assert not trained & {s.ids.tobytes() for s in twice.valid}
     folder = tmp_path / "set"
     folder.mkdir()
     write(folder / "train.jsonl", rows[:30])

@@ -191,6 +191,22 @@ def test_countdowns_come_out() -> None:
     assert any(solve.tries(solve.countdown_lesson(Random(s), 0.9)[1]) for s in range(5))
 
 
+def test_several_updates_on_the_same_replies_are_clipped_and_say_so(
+    here: Here, small: Path, judge: Path, tmp_path: Path
+) -> None:
+    common = ["grpo", "--model", "pocket-sft", "--task", judge, "--data", tmp_path / "rows.jsonl", "--iters", "2", *FEW]
+    for name, more in (
+        ("fresh", ()),
+        ("again", ("--inner-steps", "3", "--learning-rate", "0.01")),
+        ("cut", ("--truncate", "2")),
+    ):
+        assert here(*common, "--name", name, *more).code == 0
+    assert "clip_fraction" not in rows(small / "fresh")[0]
+    assert all(0 < row["clip_fraction"] <= 1 for row in rows(small / "again"))
+    assert all(row["gap"] <= 2e-5 for row in rows(small / "cut"))  # fp32: sampler and trainer agree
+    assert rows(small / "cut")[0]["grad_norm"] == pytest.approx(rows(small / "fresh")[0]["grad_norm"], rel=1e-3)
+
+
 def test_figures_by_hand() -> None:
     from lab.rollout import Episode
     from lab.samples import Sample
@@ -213,6 +229,10 @@ def test_figures_by_hand() -> None:
             "end",
         )
 
+    nobody = one(0, "direct", 2)
+    nobody.score = Score(None)  # what could not be judged is neither right nor wrong
+    told = reinforce.figures([[one(1, "direct", 2), nobody], [nobody, nobody], [one(0, "direct", 2), nobody]])
+    assert (told["pass"], told["all_right"], told["all_wrong"], told["unscored"]) == (0.5, 0.5, 0.5, 4 / 6)
     told = reinforce.figures([[one(1, "direct", 2), one(0, "direct", 2)], [one(1, "prose", 10), one(1, "prose", 10)]])
     assert told["pass"] == 0.75
     assert told["pass@2"] == 1

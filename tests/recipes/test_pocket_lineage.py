@@ -13,13 +13,18 @@ from lab.chat import parts, plain
 from lab.runs import read_json, read_lines
 from lab.tools import Search
 from lab.weights import Model
-from recipes import pocket
+from recipes import model_card, pocket
 from recipes.interrogate import NEVER, scored_items
 from recipes.lessons import exam, facts, lookup
 from tests.conftest import REPO
 
-STAGES = {"pocket-sft": ("sft", "pocket-base"), "pocket-honest": ("interrogate", "pocket-sft"),
-          "pocket-search": ("search", "pocket-honest"), "pocket-code": ("code", "pocket-search")}  # fmt: skip
+STAGES = {
+    "pocket-sft": ("sft", "pocket-base"), "pocket-honest": ("interrogate", "pocket-sft"),
+    "pocket-search": ("search", "pocket-honest"), "pocket-code": ("code", "pocket-search"),
+    "pocket-demonstrate": ("demonstrate", "pocket-code"), "pocket-reason": ("grpo", "pocket-demonstrate"),
+    "pocket-rlhf": ("rlhf", "pocket-reason"),
+}  # fmt: skip
+LINE = ("pocket-base", *STAGES, "pocket-reward")
 
 
 def folder(name: str) -> Path:
@@ -40,6 +45,29 @@ def test_each_record_says_how_it_was_made_and_from_what(name: str) -> None:
     assert (folder(name) / "chat_template.jinja").is_file()
     assert json.loads((folder(name) / "config.json").read_text())["torch_dtype"] == "bfloat16"
     assert sum(f.stat().st_size for f in folder(name).rglob("*") if f.is_file()) < 8e6
+
+
+def test_all_of_a_line_bear_its_id_and_have_a_card() -> None:
+    ids = {read_json(folder(name) / "run.json")["lineage"] for name in LINE}
+    assert len(ids) == 1
+    assert read_json(folder("pocket-play") / "run.json")["lineage"] not in ids
+    for name in (*LINE, "pocket-play"):
+        card = (folder(name) / "README.md").read_text()
+        assert card == model_card.text(folder(name), name)
+        assert f"# {name}\n" in card
+        assert "## Measured" in card
+    assert (
+        "| command | `lab rlhf --model pocket-reason --reward pocket-reward` |"
+        in (folder("pocket-rlhf") / "README.md").read_text()
+    )
+    assert sum(f.stat().st_size for f in (REPO / "weights").glob("pocket-*/**/*") if f.is_file()) < 60e6
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "pocket-honest"])
+def test_each_assistant_replies_in_words_and_ends(name: str) -> None:
+    model = weights.load(folder(name))
+    said = exam.replies(model, ["Hello!", "Who are you?", "What is 12 plus 30?"])
+    assert all(reply["ids"][-1] == model.tokenizer.end and len(plain(reply)) > 2 for reply in said)
 
 
 @pytest.fixture(scope="module")

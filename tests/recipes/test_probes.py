@@ -53,6 +53,21 @@ def learn(texts: list[str], tokenizer: Tokenizer, steps: int = 60) -> Transforme
 # -- figures -------------------------------------------------------------------------------------------------------
 
 
+def test_hits_that_go_together_count_as_few() -> None:
+    hits = [True] * 40 + [False] * 40
+    alone = figures.wilson_of(hits, list(range(80)))
+    assert alone == pytest.approx(figures.wilson(40, 80), abs=0.002)  # each about something of its own: Wilson's
+    tens = [i // 10 for i in range(80)]  # eight names, of each all or none
+    low, high = figures.wilson_of(hits, tens)
+    assert (low, high) == pytest.approx(figures.wilson(3.5, 7), abs=0.01)  # n_eff = 8 less one degree of freedom
+    mixed = figures.wilson_of(
+        [True, False] * 40, tens
+    )  # names that differ less than chance: never narrower than Wilson's
+    assert mixed == pytest.approx(figures.wilson(40, 80), abs=1e-9)
+    assert figures.wilson_of([], []) == (0.0, 1.0)
+    assert figures.wilson_of([True] * 20, [0] * 10 + [1] * 10) == figures.wilson(2, 2)
+
+
 def test_wilson_intervals_are_those_of_the_tables() -> None:
     assert figures.wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-3)
     assert figures.wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-3)
