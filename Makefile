@@ -5,8 +5,9 @@ LAB := .venv/bin/lab
 .DEFAULT_GOAL := run
 .PHONY: run setup setup-dev test quick check claims stale lock clean
 
+# Without a terminal to open a window in, the whole road with plain progress: about an hour; the same line goes on with it.
 run: setup
-	$(LAB)
+	@if [ -t 0 ] && [ -t 1 ]; then $(LAB); else $(LAB) journey; fi
 
 setup:
 	@./setup.sh

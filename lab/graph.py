@@ -85,7 +85,8 @@ def svg(series: Sequence[Series], title: str, x_title: str, y_title: str, width:
     (left, right), (low, high) = (bounds([point[k] for point in known]) for k in (0, 1))
     low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
     right += 0.02 * (right - left)
-    x0, x1, y0, y1 = 70, width - 250, height - 60, 50
+    names = 60 + round(7.7 * max(len(one.name) for one in series))  # DejaVu Sans at 13: 7.7 a letter, at most
+    x0, x1, y0, y1 = 70, width - max(250, names), height - 60, 50
 
     def at(x: float, y: float) -> tuple[float, float]:
         return x0 + (x - left) / (right - left) * (x1 - x0), y0 + (y - low) / (high - low) * (y1 - y0)

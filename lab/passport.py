@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lab.runs import lineage_of
+
 VERSION = 1  # of the run folder's format
 
 
@@ -17,13 +19,13 @@ def passport(
 ) -> dict[str, Any]:
     """run.json: all that made the run, written once, and what to draw of it: charts of {"title", "keys", "log"}, the
     main one first."""
-    versions = {"python": sys.version.split()[0]}
+    versions, now = {"python": sys.version.split()[0]}, time.time()
     for package in ("mlx", "mlx-lm", "sentencepiece", "numpy"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return {
-        "version": VERSION, "recipe": recipe, "config": config, "parent": parent, "argv": sys.argv[1:],
-        "versions": versions, "git": _git_revision(), "created": time.time(), "seed": config.get("seed"),
+        "version": VERSION, "recipe": recipe, "config": config, "parent": parent, "lineage": lineage_of(parent, now),
+        "argv": sys.argv[1:], "versions": versions, "git": _git_revision(), "created": now, "seed": config.get("seed"),
     } | ({"charts": list(charts)} if charts else {})  # fmt: skip
 
 

@@ -27,7 +27,6 @@ from lab.runs import (
     check_name,
     checkpoints,
     free,
-    lineage_of,
     lock,
     newest,
     read_json,
@@ -106,7 +105,6 @@ class Run:
             self._look_back()
         else:
             made = passport(self.recipe, self.config, parent, self.charts)
-            made["lineage"] = lineage_of(parent, made["created"])
             write_atomic(self.folder / "run.json", json.dumps(made, indent=2) + "\n")
         (self.folder / "checkpoints").mkdir(exist_ok=True)
         control = self.folder / "control.jsonl"
@@ -126,9 +124,8 @@ class Run:
 
     def _cut_back(self, lengths: dict[str, int]) -> None:
         """Cut the record of steps to the length it had at the checkpoint; what came later is written again."""
-        for file in (self.folder / name for name in RECORDED):
-            if file.is_file():
-                os.truncate(file, min(int(lengths.get(file.name, 0)), file.stat().st_size))
+        for file in filter(Path.is_file, (self.folder / name for name in RECORDED)):
+            os.truncate(file, min(int(lengths.get(file.name, 0)), file.stat().st_size))
         for file in (self.folder / "episodes").glob("*.jsonl"):
             if file.stem.isdigit() and int(file.stem) > self.step:
                 file.unlink()

@@ -22,6 +22,10 @@ output row sees, and tuning found only a part of it. With a hundred steps AUROC 
 later the trained ones were learnt by heart (.91 against .77 after 500 steps). Names that the model is sure of, wrongly, were
 answered as well, so that no list helps: .74. Logits held to log-probabilities by a z-loss (PaLM, arXiv:2204.02311): .77.
 
+A real model: SmolLM2-135M-Instruct on 249 country capitals (--times 3 --iters 16, LoRA, 27 conversations, 3.3 CPU-minutes):
+invented 1.00 -> .44 [.33, .55] of 71, but of what it knew only .33 [.22, .47] of 54 is kept, AUROC .47: it declines without
+telling. Of 124 questions asked at temperature 1 only 15 came out as known: give it some hundreds.
+
 Examples:
   lab interrogate                                    pocket-sft learns to say "I do not know"
   lab interrogate --ask-only                         ask and label; edit knowledge.jsonl, then:

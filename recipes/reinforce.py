@@ -83,7 +83,8 @@ class Asking(Replies):
     model: str = "pocket-code"
     """What learns: a run, a folder, a hub id or a GGUF file that can chat."""
     task: str = "problems"
-    """problems, longer, counting; rows.jsonl, a folder or a hub data set; reasoning_gym:NAME; or a python file."""
+    """problems, longer, counting, countdown, facts; rows.jsonl, a folder or a hub data set; reasoning_gym:NAME; or a python
+    file."""
     data: str | None = None
     """With a python file as --task: rows {"prompt", "answer"} to ask."""
 

@@ -7,7 +7,7 @@ search in eight finds nothing, somebody else, or a broken index: then the reply 
 
 Expected, pocket preset, 1,400 steps (seeds 0 / 1; 7.3 CPU-minutes on a shared core): of 610 questions about names never told
 it calls on .97 / .99, the query is the name in .97 / .95 of the calls, the answer right in .90 / .92, invented in .07 / .05. An
-empty index is answered with "I do not know" in .97 / .95, one that holds others of the same first names in .98 / .97 (two words
+empty index is answered with "I do not know" in .97 / .96, one that holds others of the same first names in .98 / .97 (two words
 are searched for together: with either of them it found these, and their facts were given as the answer in .63). With no search
 at hand it admits.
 

@@ -11,14 +11,15 @@ self that plays X learns to begin in the corner, where the other self is weak, u
 move 37 was such a move, one in ten thousand to those it had learnt from.
 
 Expected, 850 steps (seeds 0 / 1; 3.5 / 3.3 CPU-minutes), scores are wins less losses a game, both sides as often, moves
-drawn at temperature 1: the imitator scores -.10 / -.12 against its teacher, loses .72 / .72 of its games to the perfect
-player, and gives the blind spot's move .001 / .002; after self-play it scores +.67 / +.67, loses .18 / .10 to the perfect
-player, plays an illegal move in .01 / .00 of the games, and gives that move 1.00 / .75 (in three corners of four). Elo over
-the snapshots rises from -62 / -43 to 294 / 250 (the teacher is 0, the perfect player 337 / 281).
+drawn at temperature 1: the imitator scores -.11 / -.15 against its teacher, loses .71 / .73 of its games to the perfect
+player, and gives the blind spot's move .001 / .002; after self-play it scores +.62 / +.59, loses .08 / .10 to the perfect
+player, plays an illegal move in .004 / .004 of the games, and gives that move 1.00 / .75 (in three corners of four). Elo over
+the snapshots rises from -70 / -45 to 239 / 245 (the teacher is 0).
 
-Seed 0, one run each, self-play alone changed: --explore 0 scores +.68 and loses .34, the move at .000: it passes its teacher
-and never finds it. --opponents latest +.66, .04, 1.00: a game this small needs no pool. AdamW with MLX's defaults (betas .9,
-.999, no bias correction) +.60, .06, 1.00: its first steps are too large, up to .17 of its games illegal on the way.
+Seed 0, one run each of an earlier version (+.67, loses .18, the move 1.00), self-play alone changed: --explore 0 scores +.68
+and loses .34, the move at .000: it passes its teacher and never finds it. --opponents latest +.66, .04, 1.00: a game this small
+needs no pool. AdamW with MLX's defaults (betas .9, .999, no bias correction) +.60, .06, 1.00: its first steps are too large, up
+to .17 of its games illegal on the way.
 
 Examples:
   lab selfplay                                 both parts, three to four minutes of one core

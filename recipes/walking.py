@@ -33,6 +33,7 @@ from recipes.stages import LAPTOP_STEPS, Road, Stage
 
 REPO = Path(__file__).resolve().parent.parent
 REFERENCE = 2000.0  # tokens a second that the minutes of the table are for
+UNKNOWN = "not known before the model is here: then its first stage is timed, and the others after it"
 WORK = 300  # seconds that `lab plan` may take
 
 
@@ -62,6 +63,8 @@ class Reckoned:
         """None for the unknown."""
         if stage == self.first:
             return self.first_seconds
+        if self.first_seconds is None and self.road.preset != "pocket" and not stage.alike:
+            return None  # the table is of another model
         pace = 1.0 if stage.alike and self.road.preset != "pocket" else self.pace
         return 60 * table_minutes(self.road, stage) * pace or None
 
@@ -81,12 +84,13 @@ class Reckoned:
                 time, of = told.get("time", {}), f"lab sft --model {model}"
             memory = _memory(told.get("memory"), of)
             if (seconds := time.get("seconds")) is None:
-                return cls(road, said=cls.said + (f" ({time['said']})" if "said" in time else ""), memory=memory)
+                why = f" ({time['said']})" if "said" in time else ""
+                return cls(road, said=cls.said + why if road.preset == "pocket" else UNKNOWN, memory=memory)
             said = f"{of}: {time['said']}; the others as much slower or faster"
             minutes = table_minutes(road, first or road.find("sft"))
             pace = REFERENCE / time["tok_s"] if alone else seconds / (60 * minutes) if minutes else 1.0
             return cls(road, pace, first, seconds, said, memory)
-        return cls(road)
+        return cls(road) if road.preset == "pocket" else cls(road, said=UNKNOWN)
 
 
 def table_minutes(road: Road, stage: Stage) -> float:

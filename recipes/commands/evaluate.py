@@ -12,6 +12,8 @@ numbers by value, A to E as a choice, other texts as they are; --judge, or "judg
 answer is what stands behind "Answer:", "the answer is", ####, in \\boxed{} or <answer>; without such a mark a number must
 stand alone in the last sentence with digits.
 
+GSM8K, SmolLM2-135M-Instruct, greedy: 0 of 40 [.00, .09].
+
 Examples:
   lab eval --task gsm8k.jsonl --model smollm2.gguf --problems 50
   lab eval --task problems --model pocket-code --model grpo-1     a task of the pocket world, before and after
@@ -59,7 +61,8 @@ LONGEST = 400  # characters of an example
 @dataclass(frozen=True)
 class Config:
     task: str = ""
-    """problems, longer, counting, countdown; rows.jsonl, a folder or a hub data set; reasoning_gym:NAME; or a .py file."""
+    """problems, longer, counting, countdown, facts; rows.jsonl, a folder or a hub data set; reasoning_gym:NAME; or a .py
+    file."""
     model: UseAppendAction[tuple[str, ...]] = ()
     """A run, a folder, run@step, a hub id (owner/name), or a .gguf file; may be given several times. Without it the
     newest model."""

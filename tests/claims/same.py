@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -102,6 +103,7 @@ def outcome(claim: Claim, root: Path, home: Path) -> dict[str, Any]:
         words[words.index("--name") + 1] = "run"
         call([*words, *BRIEF.get(claim.name, ["--iters", "2"])], root, home)
         found = findings.of_run(home / "run")
+    found = {k: v for k, v in found.items() if re.fullmatch(claim.keep or ".*", k)}
     told = {k: str(v) for k, v in found.items() if not any(k == t or k.endswith((f".{t}", f"_{t}")) for t in TIMES)}
     for file in sorted(home.glob("run*/*.safetensors")):
         told[file.relative_to(home).as_posix()] = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -28,6 +28,29 @@ def everything(tail: Tail) -> tuple[list[dict[str, Any]], bool]:
     return rows, anew
 
 
+def test_a_thinned_record_counts_the_tokens_of_the_steps_it_leaves_out(tmp_path: Path) -> None:
+    """As `lab ship` keeps one: every tenth row, and the events; and where a step's events and figures are several rows."""
+    whole = [{"step": k, "t": float(k), "loss": 1.0, "tokens": 100} for k in range(1, 61)]
+    events = [{"step": k, "t": float(k), "event": "gap", "gap": 1.0} for k in (10, 60)]
+    end = [{"step": 60, "t": 61.0, "event": "report", "tokens": 6000}]
+    ends = {}
+    for name, rows in (("all", whole), ("thin", [r for r in whole if r["step"] in (1, *range(10, 61, 10))])):
+        (tmp_path / name).mkdir()
+        rows = sorted(
+            [*events, *rows], key=lambda r: (r["step"], "event" not in r)
+        )  # the event first, as RLHF writes it
+        write(tmp_path / name / "metrics.jsonl", [*rows, *end])
+        history = History(tmp_path / name)
+        while history.poll() and history.behind:
+            pass
+        x, _ = history.column("loss", "tokens")
+        ends[name] = x[-1]
+        assert history.place(60, "tokens") == x[-1]  # not where its event stands
+        assert history.place(60, "time") == history.column("loss", "time")[0][-1]
+        assert history.place(10, "tokens") == 1000
+    assert ends == {"all": 6000, "thin": 6000}
+
+
 def test_a_torn_line_is_read_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     tail = Tail(path)
@@ -203,7 +226,7 @@ def test_figures_without_an_end_are_no_numbers(tmp_path: Path) -> None:
     history.poll()
     assert [None if math.isnan(v) else v for v in history.column("loss")[1]] == [1.5, None, None, 2.5]
     assert history.column("loss")[0].tolist() == [1, 2, 2, 3]
-    assert history.column("loss", "tokens")[0].tolist() == [9, 9, 9, 10]
+    assert history.column("loss", "tokens")[0].tolist() == [9, 9, 9, 11]  # step 2's are not known: as many as step 3's
 
 
 def test_a_run_cut_back_by_resume_has_no_gap_and_no_double(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +314,15 @@ def test_a_prompt_and_a_reply_so_far_become_a_chat(real: Path) -> None:
     assert model_at(info, 1, (1, 3)) == ""  # the weights before the first step are its parent's, and it names none
     (real / "config.json").write_text("{}")
     assert model_at(info, 1, ()) == "grpo-1"
+    (real / "run.json").write_text(json.dumps({"recipe": "grpo", "parent": "sft-1", "weights_step": 30}))
+    shipped = replace(inspect(real), step=60)  # its weights are of step 30, the best
+    assert [model_at(shipped, step, ()) for step in (1, 10, 20, 40, 60)] == [
+        "sft-1",
+        "sft-1",
+        "grpo-1",
+        "grpo-1",
+        "grpo-1",
+    ]
 
 
 def test_words() -> None:

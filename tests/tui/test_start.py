@@ -56,6 +56,23 @@ def planners() -> list[str]:
     return [line for line in done.stdout.splitlines() if "recipes plan" in line and "ps -eo" not in line]
 
 
+def test_all_flags_asked_for_before_they_are_known_come_when_they_are() -> None:
+    async def go(pilot: Pilot[None], app: LabApp) -> None:
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, StartScreen))
+        await until(pilot, lambda: dialog(app).flags)
+        screen = dialog(app)
+        found, screen._found = screen._found, {}  # as before `lab plan` has told them, or where it cannot
+        await pilot.press("ctrl+t")
+        await pilot.pause()
+        assert not screen.query("#start-more Field")
+        screen._found = found
+        await screen._fields()
+        assert len(screen.query("#start-more Field")) > 3
+
+    drive(go)
+
+
 # -- without a screen ------------------------------------------------------------------------------------------------
 
 

@@ -49,6 +49,7 @@ class History:
         self._axes: dict[str, Growing] = {axis: Growing() for axis in ("step", "time", "tokens")}
         self._at: dict[str, Growing] = {}
         self._columns: dict[str, Growing] = {}
+        self._counted = 0.0  # the last step whose tokens are known
         self._began: float | None = None
         self._lost = self._clock = 0.0  # seconds between a stop and its resume are no part of the run's time
         self._waits = False
@@ -92,18 +93,22 @@ class History:
     def place(self, step: float, x: Axis) -> float | None:
         """Where a step lies on another axis."""
         steps = self._axes["step"].values
-        i = int(np.searchsorted(steps, step))
-        return float(self._axes[x].values[min(i, len(steps) - 1)]) if len(steps) else None
+        if not len(steps):
+            return None
+        i = min(int(np.searchsorted(steps, step)), len(steps) - 1)
+        end = int(np.searchsorted(steps, steps[i], "right"))
+        # Of the rows of a step the last with figures: events come before them, and after the last step a report.
+        rows = [at.values[k - 1] for at in self._at.values() if (k := int(np.searchsorted(at.values, end)))]
+        return float(self._axes[x].values[int(max([i, *rows]))])
 
     def _take(self, rows: list[dict[str, Any]]) -> None:
         start = self.rows
         step, t = (_floats([row.get(name) for row in rows]) for name in ("step", "t"))
-        tokens = _floats([row.get("tokens", 0) for row in rows])
         self.events += [row for row in rows if "event" in row]
         self._axis("step", step)
         self._axis("time", self._elapsed(rows, t))
         done = self._axes["tokens"].values
-        self._axes["tokens"].extend((done[-1] if len(done) else 0.0) + np.cumsum(np.maximum(np.nan_to_num(tokens), 0)))
+        self._axes["tokens"].extend((done[-1] if len(done) else 0.0) + np.cumsum(self._tokens(rows, step)))
         shapes: dict[tuple[str, ...], list[int]] = {}
         for i, row in enumerate(rows):
             if "event" not in row:
@@ -121,6 +126,15 @@ class History:
             self._at.setdefault(name, Growing()).extend(at[order] + start)
             self._columns.setdefault(name, Growing()).extend(values[order])
             self.latest[name] = float(self._columns[name].values[-1])
+
+    def _tokens(self, rows: list[dict[str, Any]], step: np.ndarray) -> np.ndarray:
+        """Tokens of each row's step and of those before it that have no row: a shipped record keeps every tenth."""
+        tokens = np.nan_to_num(_floats([0 if "event" in row else row.get("tokens", 0) for row in rows]))
+        told = np.flatnonzero((tokens > 0) & np.isfinite(step))
+        if len(told):
+            tokens[told] *= np.maximum(1, np.diff(step[told], prepend=self._counted))
+            self._counted = float(step[told[-1]])
+        return np.maximum(tokens, 0)
 
     def _axis(self, axis: str, new: np.ndarray) -> None:
         """Append, never falling: what a broken row says stands where the row before stands."""

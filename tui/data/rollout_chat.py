@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.runs import Info
+from lab.runs import Info, read_json
 from tui.data import chats, draws
 from tui.data.chats import Chat, Node
 from tui.data.draws import Draw
@@ -21,14 +21,16 @@ class Handed:
 
 
 def model_at(info: Info, step: int, checkpoints: Sequence[int]) -> str:
-    """The weights nearest to those that wrote a step's replies: the last checkpoint before it, else what the run began from,
-    else its newest; "" where there are none."""
+    """The weights nearest to those that wrote a step's replies: the last checkpoint before it, else the run's own (a shipped
+    one's are of its last or best step) or what it began from, whichever is nearer; "" where there are none."""
     before = [one for one in checkpoints if one < step]
     if before:
         return f"{info.name}@{max(before)}"
-    if info.parent:
-        return info.parent
-    return info.name if (info.folder / "config.json").exists() else ""
+    own = read_json(info.folder / "run.json").get("weights_step", info.step)
+    near = not isinstance(own, int) or abs(own - step) < step or not info.parent
+    if near and (info.folder / "config.json").exists():
+        return info.name
+    return info.parent or ""
 
 
 def handed(one: Told, model: str, tokens: int | None = None) -> Handed:

@@ -242,8 +242,12 @@ def token_lines(one: Told | None, place: int | None, heat: str = "", width: int 
         said = [*first, *_known(one, place, names)]
         if length(said) <= width:
             break
-    while length(said) > width and len(said) > 1:
+    if length(said) > width:
+        del said[2]  # the id, which the tokens room tells too
+    while length(said) > width and len(said) > 2:
         said.pop()
+        if said[-1][1] == "muted" and said[-1][0].endswith(" "):
+            said.pop()  # the name of the figure that went
     return [said, others(one, place)]
 
 

@@ -181,8 +181,11 @@ imitates gives it one game in a thousand.
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "again":
             return True
-        if action in ("take", "undo", "side", "stars", "chances", "manner", "other"):
+        if action in ("take", "undo", "side", "stars", "chances", "manner"):
             return True if self.play.board is not None else None
+        if action == "other":
+            there = 0 <= self.at + int(str(parameters[0])) < len(self.found)
+            return True if there and self.play.board is not None else None
         return super().check_action(action, parameters)
 
     def action_take(self, square: int) -> None:

@@ -52,7 +52,7 @@ class CompareRoom(RolloutRoom):
         if self._current(key):
             self.looking = False
             if not self.places:
-                words = "this prompt was asked at no other step, and in no other run"
+                words = "asked at no other step or run"
                 self.theirs.show("elsewhere", [], 0, 1.0, 0, words)
             self._tell()
 

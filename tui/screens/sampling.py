@@ -33,6 +33,8 @@ sandbox without files or network. What it calls and what it is told stands in th
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+g,f5,ctrl+j", "keep", "Keep these settings", priority=True, id="dialog.sampling_keep"),
+        # Not before a field has had it: the system message is of several lines.
+        Binding("enter", "keep", "Keep these settings", show=False, id="dialog.sampling_enter"),
         Binding("escape", "leave", "Leave them", priority=True, id="dialog.sampling_leave"),
     ]
 

@@ -217,7 +217,8 @@ does not wait for it.
         await place.remove_children()
         if self._all:
             await place.mount(*(Field(flag, self._values.get(flag.name)) for flag in self.flags if not flag.main))
-            place.children[0].scroll_visible(animate=False)
+            if place.children:  # the flags may still be on their way: they are shown when they come
+                place.children[0].scroll_visible(animate=False)
         self._count()
 
     # -- what it would need --------------------------------------------------------------------------------------

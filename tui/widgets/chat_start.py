@@ -43,6 +43,7 @@ class Start(Vertical):
     Start > OptionList {
         height: auto; max-height: 30; border: none; padding: 0; background: $background; margin: 0 0 1 0;
     }
+    Start > OptionList:focus { border: none; padding: 0; }
     Start > OptionList > .option-list--option-hover { background: $surface; }
     Start > OptionList > .option-list--option-highlighted { background: $background; text-style: none; }
     Start > OptionList:focus > .option-list--option-highlighted { background: $block-cursor-background; }
