@@ -84,5 +84,6 @@ def bar(title: str, verb: str, total: int, unit: str) -> Iterator[Callable[[int]
             file=sys.stderr, flush=True,
         )  # fmt: skip
 
-    print(f"{title}: {verb} {total / 1e6:.1f} {unit}", file=sys.stderr, flush=True)
+    many = f"{total / 1e6:.1f}" if unit == "MB" else f"{total / 1e6:,.0f}"
+    print(f"{title}: {verb} {many} {unit}", file=sys.stderr, flush=True)
     yield line

@@ -140,6 +140,8 @@ def check(path: Path) -> None:
         raise UserError(f"{path}: a picture is an .svg or a .png")
     if not path.parent.is_dir():
         raise UserError(f"{path}: no folder {path.parent}; make it first")
+    if path.exists():
+        raise UserError(f"{path}: is there already; name a new file")
     if path.suffix.lower() == ".png" and importlib.util.find_spec("resvg_py") is None:
         raise UserError(f"{path}: PNG needs resvg-py (uv pip install resvg-py); or name an .svg")
 

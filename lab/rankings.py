@@ -10,6 +10,7 @@ Rows {"prompt", "chosen", "rejected"} of other programs are read as rankings of 
 be left out), or of one text a side in the form of "\\n\\nHuman: ...\\n\\nAssistant: ..." (Bai et al. 2022, arXiv:2204.05862).
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -237,6 +238,20 @@ def new_id() -> str:
     return secrets.token_hex(6)
 
 
+def check(path: Path) -> None:
+    """UserError where a file that rankings are to be added to holds something else."""
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            with contextlib.suppress(ValueError, RecursionError):  # a line that was cut is no stranger's
+                row = json.loads(line)
+                if not isinstance(row, dict) or not {"options", "chosen", "undo"} & row.keys():
+                    raise UserError(
+                        f"{path}, line {number}: no ranking, so none are added to this file; name a new one"
+                    )
+
+
 class Writer:
     """The one process that adds to a file of rankings, from here to `close`: another one that tries gets a UserError after
     `patience` seconds, and two people never rank the same prompt. A line that an earlier writer was killed in the midst of is
@@ -244,6 +259,7 @@ class Writer:
 
     def __init__(self, path: Path, patience: float = 0.5):
         self.path, until = path, time.monotonic() + patience
+        check(path)
         while True:
             try:
                 self._file = open(path, "ab+")  # noqa: SIM115  (open until `close`)

@@ -256,11 +256,14 @@ def objects(path: Path) -> Iterator[tuple[int, Any]]:
     """(line or row, from 1; its value) of a .jsonl or .parquet, packed or not: whole rows, for those that look into them.
     A line that is no JSON comes as the ValueError that says so: whoever asks decides whether one bad row spoils a set."""
     try:
+        if not path.is_file():
+            what = "is a folder" if path.is_dir() else "no such file"
+            raise UserError(f"{path}: {what}; name a .jsonl or .parquet")
         if suffix(path) in TABLES:
             yield from _table_rows(path)
             return
         if suffix(path) not in ROWS:
-            raise UserError(f"{path}: conversations come as .jsonl or .parquet, plain or packed")
+            raise UserError(f"{path}: rows come as .jsonl or .parquet, plain or packed")
         offset = 0
         with _open(path) as (file, _):
             for number, line in enumerate(file, 1):

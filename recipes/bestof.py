@@ -152,8 +152,10 @@ class Pool:
         if self.file is None or not self.file.exists():
             return found
         for number, row in read.objects(self.file):
-            if not isinstance(row, dict) or not isinstance(row.get("options"), list):
+            if isinstance(row, ValueError):
                 continue  # a line that was cut; what it held is drawn again
+            if not isinstance(row, dict) or not isinstance(row.get("options"), list):
+                raise UserError(f"--pool {self.file}:{number}: no replies of a pool; name a new file")
             made = {name: row.get(name) for name in self.made}
             if made != self.made or len(row["options"]) < self.samples:
                 raise UserError(

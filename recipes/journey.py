@@ -99,6 +99,8 @@ def run(config: Config) -> int:
     journal = Journal(config.name)
     road = road_of(config, journal.told)
     part = part_of(road, config)
+    refuse(road, part)
+    again = again_line(config)
     if config.dry_run:
         show(road, part, journal, config.fresh)
         return 0
@@ -106,10 +108,10 @@ def run(config: Config) -> int:
         journal.keep(name=road.name, preset=road.preset, seed=road.seed, flags=road.flags, also=road.also, state="running",
                      road=[stage.name for stage in part])  # fmt: skip
         try:
-            code = walk(road, part, journal, config.fresh, watch)
+            code = walk(road, part, journal, config.fresh, watch, again)
         except KeyboardInterrupt:  # between two stages
             journal.keep(state="stopped", at="")
-            watch.say(f"Stopped. Go on: {again_line(road)}")
+            watch.say(f"Stopped. Go on: {again}")
             return 130
         except BaseException:
             journal.keep(state="failed", at="")
@@ -175,7 +177,16 @@ def part_of(road: Road, config: Config) -> list[Stage]:
     return part
 
 
-def walk(road: Road, part: Sequence[Stage], journal: Journal, fresh: bool, watch: walking.Watch) -> int:
+def refuse(road: Road, part: Sequence[Stage]) -> None:
+    """UserError for flags that a stage would not know, before an hour of others is walked."""
+    if not 0 <= road.seed < 1 << 26:
+        raise UserError(f"--seed {road.seed}: must lie between 0 and {(1 << 26) - 1}")
+    given = {stage.name: road.arguments(stage) for stage in part if (road.flags or {}).get(stage.name)}
+    if given and (said := walking.unknown(given)):
+        raise UserError(f"--flags, {said}")
+
+
+def walk(road: Road, part: Sequence[Stage], journal: Journal, fresh: bool, watch: walking.Watch, again: str) -> int:
     """Stage after stage; 130 where Ctrl-C or `lab ctl` ended it."""
     watch.wait_for_orphan(journal.folder / "stage.lock")
     todo = [stage for stage in part if fresh or judge(road, stage, journal.stages.get(stage.name, {})).state != "done"]
@@ -213,22 +224,24 @@ def walk(road: Road, part: Sequence[Stage], journal: Journal, fresh: bool, watch
         if row["state"] != "done":
             if ended.code and not watch.stopping:
                 raise UserError(
-                    f"{stage.name} failed: {ended.said}; its words are in {ended.log}; mend it, then: {again_line(road)}"
+                    f"{stage.name} failed: {ended.said}; its words are in {ended.log}; mend it, then: {again}"
                 )
-            watch.say(
-                f"Stopped in stage {number} of {len(part)}, {stage.name}{saved(road, stage)}. Go on: {again_line(road)}"
-            )
+            watch.say(f"Stopped in stage {number} of {len(part)}, {stage.name}{saved(road, stage)}. Go on: {again}")
             return 130
         watch.done(stage, ended.seconds, resume)
         watch.say(f"  {headline(road, stage)}  ({duration(ended.seconds)})")
         if watch.stopping and number < len(part):
-            watch.say(f"Stopped after {stage.name}. Go on: {again_line(road)}")
+            watch.say(f"Stopped after {stage.name}. Go on: {again}")
             return 130
     return 0
 
 
-def again_line(road: Road) -> str:
-    return f"lab journey --name {road.name}"
+def again_line(config: Config) -> str:
+    """The line that goes on: the same part of the road, with the flags as their file then says."""
+    given = (("--flags", config.flags), ("--from", config.begin), ("--to", config.to))
+    return shlex.join(
+        ["lab", "journey", "--name", config.name, *(w for flag, value in given if value for w in (flag, value))]
+    )
 
 
 def saved(road: Road, stage: Stage) -> str:

@@ -143,7 +143,9 @@ def check(config: Config) -> None:
     if not 0 <= config.weight_decay < math.inf:
         raise UserError(f"--weight-decay {config.weight_decay}: must be 0 or more")
     if config.learning_rate is not None and not 0 < config.learning_rate < 10:
-        raise UserError(f"--learning-rate {config.learning_rate}: must be above 0 (muon 0.02, adamw 0.003)")
+        raise UserError(
+            f"--learning-rate {config.learning_rate}: must lie above 0 and below 10 (muon 0.02, adamw 0.003)"
+        )
     shape(config, config.vocab_size or SIZES[config.size].vocab_size)
     parse_mix(config.mix)
     if config.data:

@@ -89,7 +89,9 @@ def check(config: Tuning) -> None:
     if config.warmup < 0 or not 0 <= config.decay <= 1:
         raise UserError("--warmup must be 0 or more steps, --decay a share between 0 and 1")
     if config.learning_rate is not None and not 0 < config.learning_rate < 10:
-        raise UserError(f"--learning-rate {config.learning_rate}: must be above 0 (muon 0.004, adamw 2e-5, lora 2e-4)")
+        raise UserError(
+            f"--learning-rate {config.learning_rate}: must lie between 0 and 10 (muon .004, adamw 2e-5, lora 2e-4)"
+        )
     if not 0 < config.lora_scale < 1e4:
         raise UserError(f"--lora-scale {config.lora_scale}: must be above 0 (20 is usual)")
     if config.fine_tune_type == "lora" and config.optimizer == "muon":

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,6 +134,26 @@ def plan(args: Sequence[str]) -> dict[str, dict[str, Any]]:
                 if row["event"] == "plan":
                     found["memory"] = row["memory"]
     return found
+
+
+PARSE = """
+import importlib, json, sys
+from lab.errors import UserError
+from recipes import cli
+for stage, (name, *words) in json.load(sys.stdin).items():
+    try:
+        cli.parse(name, importlib.import_module((cli.RECIPES | cli.COMMANDS)[name][0]), words)
+    except UserError as error:
+        sys.exit(print(f"{stage}: {error}"))
+"""
+
+
+def unknown(stages: Mapping[str, Sequence[str]]) -> str:
+    """What is wrong with the first command line (stage -> words) that its recipe would not read; "" for nothing. Recipes bring
+    MLX along, so another process reads them."""
+    done = subprocess.run([sys.executable, "-P", "-c", PARSE], input=json.dumps(stages), capture_output=True, text=True,
+                          env=environment(), check=False)  # fmt: skip
+    return done.stdout.strip()
 
 
 class Ended(NamedTuple):

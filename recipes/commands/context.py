@@ -24,6 +24,7 @@ from rich.table import Table
 from tyro.conf import FlagCreatePairsOff
 
 from lab.batch import complete
+from lab.display import bar
 from lab.weights import Model
 from recipes import pocket
 from recipes.commands.generate import newest_model, open_model
@@ -48,7 +49,11 @@ class Config:
 
 def run(config: Config) -> int:
     model = open_model(config.model or newest_model(), None)
-    rows = [measure(model, told, config.seed) for told in CLASSES]
+    rows = []
+    with bar("context", "asking", len(CLASSES) * 1_000_000, "classes") as tell:
+        for done, told in enumerate(CLASSES):
+            tell(done * 1_000_000)
+            rows.append(measure(model, told, config.seed))
     if config.json:
         print(json.dumps({"model": model.name, "rows": rows}))
         return 0

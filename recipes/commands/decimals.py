@@ -17,6 +17,7 @@ Examples:
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Annotated, Any
@@ -26,6 +27,8 @@ from rich.table import Table
 from tyro.conf import FlagCreatePairsOff
 
 from lab.batch import complete
+from lab.display import bar
+from lab.errors import UserError
 from lab.weights import Model
 from recipes import pocket
 from recipes.commands.generate import newest_model, open_model
@@ -46,8 +49,18 @@ class Config:
 
 
 def run(config: Config) -> int:
+    if config.questions < 1:
+        raise UserError(f"--questions {config.questions}: ask at least 1 of each kind")
     names = [config.model or newest_model(), *([config.against] if config.against else [])]
-    told = [measure(open_model(name, None), config.questions) for name in names]
+    told = []
+    with bar("decimals", "asking", len(names) * len(pocket.PAIRS) * 1_000_000, "kinds") as tell:
+        for k, name in enumerate(names):
+            at = k * len(pocket.PAIRS)
+
+            def count(done: int, at: int = at) -> None:
+                tell((at + done) * 1_000_000)
+
+            told.append(measure(open_model(name, None), config.questions, count))
     if config.json:
         for figures in told:
             print(json.dumps(figures))
@@ -63,10 +76,11 @@ def run(config: Config) -> int:
     return 0
 
 
-def measure(model: Model, count: int) -> dict[str, Any]:
-    """Shares right by kind of pair; a base model is asked as its training wrote it."""
+def measure(model: Model, count: int, tell: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
+    """Shares right by kind of pair; a base model is asked as its training wrote it. `tell` hears how many kinds are done."""
     figures: dict[str, Any] = {"model": model.name, "questions": count}
-    for pair in pocket.PAIRS:
+    for done, pair in enumerate(pocket.PAIRS):
+        tell(done)
         r = Random(f"decimals {pair}")
         asked = [letters.larger(r, "test", pair) for _ in range(count)]
         said = answers(model, [question for question, _ in asked])

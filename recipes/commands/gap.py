@@ -83,6 +83,7 @@ def run(config: Config) -> int:
     gold, by = measure(config.gold, config.data)
     rm = reward.load(config.reward or newest())
     names = config.model or (policy_of(rm),)
+    known = held(config, rm)  # a wrong --rankings is told before the sampling
     told: list[tuple[str, list[Told]]] = []
     stopped = False
     for name in names:
@@ -91,7 +92,7 @@ def run(config: Config) -> int:
         if stopped:
             break
     facts = figures(told, config.samples)
-    facts |= {"reward": rm.model.name, "gold": by, "stopped": stopped, "held_out": held(config, rm)}
+    facts |= {"reward": rm.model.name, "gold": by, "stopped": stopped, "held_out": known}
     if config.json:
         print(json.dumps(facts, ensure_ascii=False, indent=2))
     else:

@@ -23,6 +23,7 @@ from lab.errors import UserError, expand
 from lab.tools import Search, shown
 
 POCKET = "pocket"
+STRANGERS = 10_000  # at most: each name is drawn, and must be another
 LONG = 8_000_000  # bytes that take longer than a second or two
 
 
@@ -58,7 +59,9 @@ def run(config: Config) -> int:
         from recipes import tasks
         from recipes.pocket import facts
 
-        more = [(e.name, facts.passage(e)) for e in tasks.strangers(max(0, config.strangers))]
+        if not 0 <= config.strangers <= STRANGERS:
+            raise UserError(f"--strangers {config.strangers}: give 0 to {STRANGERS:,}")
+        more = [(e.name, facts.passage(e)) for e in tasks.strangers(config.strangers)]
         count = index.build(target, [*facts.index(), *more])
     else:
         files = index.files(config.data)

@@ -197,7 +197,8 @@ def summary(found: Sequence[Ranking], out: Path) -> None:
         top = sum(c * n for c, n in known) / max(1, sum(n for _, n in known))
         more = f"; ceiling of pair accuracy {top:.3f} (what its noise leaves to a perfect predictor)" if known else ""
         print(f"{name}: rankings {len(some):,}, pairs {sum(len(one.pairs) for one in some):,}{more}")
-    print(f"Written to {out}; train on them: lab reward-model --rankings {out}")
+    if found:
+        print(f"Written to {out}; train on them: lab reward-model --rankings {out}")
 
 
 # -- a person ----------------------------------------------------------------------------------------------------------

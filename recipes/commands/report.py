@@ -26,11 +26,12 @@ from rich.text import Text
 from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
 from lab.errors import UserError, expand
-from lab.runs import write_atomic
-from recipes import curves
+from lab.runs import root, write_atomic
+from recipes import curves, record
 from recipes.findings import Finding, findings
 from recipes.record import RECORD
 
+SAYS = "What the talk claims, and what this lab measured; written by `lab report --out`."
 COLOURS = {"shown": "green", "not shown": "yellow", "not measured": "dim"}
 
 
@@ -52,6 +53,11 @@ def run(config: Config) -> int:
     path = expand(config.record) if config.record else RECORD
     if config.record and not path.is_file():
         raise UserError(f"--record {config.record}: no such file; `make claims` writes docs/claims.json")
+    if config.record and not record.claims(path):
+        raise UserError(f"--record {config.record}: no record is in it; `make claims` writes docs/claims.json")
+    for name in config.name:
+        if not any(root().glob(f"{name}-*/run.json")):
+            raise UserError(f"--name {name}: no run of such a journey is in {root()}; `lab runs` lists them")
     found = findings(path, config.name)
     if config.json:
         for one in found:
@@ -110,11 +116,13 @@ def summary(found: list[Finding]) -> str:
 
 
 def write(found: list[Finding], folder: Path) -> list[Path]:
-    """report.md and the pictures, in a folder."""
+    """report.md and the pictures, in a folder. UserError where somebody else's report.md is there."""
+    path = folder / "report.md"
+    if path.is_file() and SAYS not in path.read_text(encoding="utf-8", errors="replace"):
+        raise UserError(f"{path} is there, and no card of lab report; name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pictures = curves.draw(folder)
-        path = folder / "report.md"
         write_atomic(path, markdown(found, pictures))
     except OSError as error:
         raise UserError(f"--out {folder}: cannot be written ({error.strerror or error})") from error
@@ -126,7 +134,7 @@ def markdown(found: list[Finding], pictures: list[Any]) -> str:
     lines = [
         "# Report card",
         "",
-        "What the talk claims, and what this lab measured; written by `lab report --out`.",
+        SAYS,
         "",
     ]
     lines += ["| claim | experiment | before | after | seeds | verdict | command |", "|---|---|---|---|---|---|---|"]

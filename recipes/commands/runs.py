@@ -46,7 +46,10 @@ def run(config: Config) -> int:
     else:
         table = Table(box=None, header_style="bold")
         for column in ("run", "recipe", "state", "step", "result", "parent", "age"):
-            table.add_column(column, overflow="fold")
+            name = column in ("run", "parent")  # names are copied and searched for: they stay in one piece
+            table.add_column(column, overflow="ellipsis" if name else "fold", no_wrap=name)
+        if not console.is_terminal:
+            console = Console(width=200)
         for info in found:
             step = f"{info.step}/{info.total}" if info.total else ""
             row = (info.name, info.recipe, info.state, step, info.headline, info.parent or "", _age(info.created))

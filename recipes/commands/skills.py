@@ -202,9 +202,9 @@ def lost(rows: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
 def show(rows: list[tuple[str, dict[str, float]]], gone: dict[str, float]) -> None:
     """The matrix: a row a model, a column a skill."""
     table = Table(box=None, header_style="bold")
-    table.add_column("")
+    table.add_column("", no_wrap=True, min_width=max(len(name) for name, _ in rows))  # who it is stays, whatever folds
     for skill in SKILLS:
-        table.add_column(skill, justify="right")
+        table.add_column(skill, justify="right", overflow="fold")
     for name, found in rows:
         table.add_row(name, *(f"{found[skill]:.2f}" for skill in SKILLS))
     if len(rows) > 1:

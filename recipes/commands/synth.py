@@ -316,4 +316,7 @@ def show(config: Config, facts: dict[str, Any], new: Sequence[Written]) -> None:
                 f"[bold]{escape(reason)}[/]: {escape(text.translate(CONTROLS))}", soft_wrap=True, highlight=False
             )
     verb = "sft" if config.write == "messages" else "interrogate"
-    console.print(f"Written to {facts['out']}. Use it: lab {verb} --data {facts['out']}", markup=False, soft_wrap=True)
+    if facts["rows"]:
+        console.print(
+            f"Written to {facts['out']}. Use it: lab {verb} --data {facts['out']}", markup=False, soft_wrap=True
+        )

@@ -1,6 +1,7 @@
 """Chat templates, ours and the hub's: the ids that transformers gives, no special token out of what a user typed, and
 which ids of a conversation are trained."""
 
+import datetime
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lab import hub_chat
 from lab.chat import Message, fitting, plain, prompt, render
 from lab.errors import UserError
 from lab.tokenizer import Tokenizer
@@ -403,3 +405,20 @@ def test_the_oldest_turns_go_until_the_rest_fits(tokenizer: Tokenizer, tmp_path:
                 UserError, match=r"the message has \d+ tokens and the context 12; shorten it to about 2 tok"
             ):
                 fitting(core, messages, 12, room=10)
+
+
+def test_a_training_that_goes_on_tomorrow_has_the_prompts_of_its_first_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Llama 3.2's template prints the date: other prompts the next day would be other rankings, and another run."""
+    tokenizer = Tokenizer.load(build(tmp_path / "dated", "{{ strftime_now('%d %b %Y') }}" + HEADERS))
+    asked: list[Message] = [{"role": "user", "content": "hi"}]
+    began = 1_795_000_000.0
+    monkeypatch.setattr(hub_chat, "day", began)
+    first = prompt(tokenizer, asked)
+    assert datetime.datetime.fromtimestamp(began).strftime("%d %b %Y") in tokenizer.decode(first)
+    assert prompt(tokenizer, asked) == first
+    monkeypatch.setattr(hub_chat, "day", began + 86_400)
+    assert prompt(tokenizer, asked) != first
+    monkeypatch.setattr(hub_chat, "day", None)  # a chat has today's
+    assert datetime.datetime.now().strftime("%d %b %Y") in tokenizer.decode(prompt(tokenizer, asked))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.runs import inspect, read_json
+from recipes import cli, grpo
 from recipes.cli import COMMANDS, RECIPES
 from tests.conftest import REPO, Lab, stories
 from tests.recipes.conftest import SMALL, Here, Refused, longer, steps
@@ -147,6 +148,23 @@ def test_a_config_file_is_obeyed_and_the_command_line_wins(here: Here, home: Pat
     assert here("pretrain", "--config=c.yaml", "--name", "one", "--iters", "2").code == 0
     made = read_json(home / "one" / "run.json")["config"]
     assert (made["iters"], made["layers"], made["tie"], made["learning_rate"]) == (2, 1, False, 1e-3)
+
+
+def test_paths_are_kept_in_full_and_names_as_they_are(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that --resume finds them from any folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "problems").mkdir()  # a name of the pocket world, not this folder
+    for name in ("rows.jsonl", "notes.db", "my.gguf"):
+        (tmp_path / name).write_text("")
+    config = grpo.Config(model="my.gguf", task="rows.jsonl", search="notes.db")
+    kept = cli._absolute(config)
+    assert (kept.model, kept.task, kept.search) == tuple(
+        str(tmp_path / n) for n in ("my.gguf", "rows.jsonl", "notes.db")
+    )
+    kept = cli._absolute(grpo.Config(model="owner/name", task="problems"))
+    assert (kept.model, kept.task, kept.search) == ("owner/name", "problems", None)
 
 
 def test_repeated_flags_of_the_command_line_replace_those_of_the_file(here: Here, tiny_run: Path) -> None:

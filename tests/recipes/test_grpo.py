@@ -8,11 +8,16 @@ from random import Random
 import numpy as np
 import pytest
 
-from lab import episodes
+from lab import chat, episodes, index, weights
+from lab.chat import Message
+from lab.hub_chat import offering
+from lab.model import Shape, Transformer
 from lab.runs import read_lines
+from lab.tokenizer import Tokenizer
 from recipes import grpo, reinforce
 from recipes.lessons import solve
 from recipes.tasks import POCKET, load_task
+from tests.lab.test_chat import CHATML, build_hermes
 from tests.recipes.conftest import Here, Refused, same
 
 FEW = ["--batch-size", "3", "--group-size", "3", "--examine", "2", "--max-tokens", "12", "--steps-per-eval", "2"]
@@ -242,3 +247,24 @@ def test_figures_by_hand() -> None:
     assert told["right direct"] == 0.5
     assert told["length prose"] == 10
     assert grpo.priced(one(1, "direct", 2), 0.1).value == 1
+
+
+@pytest.mark.parametrize("tools", [("code",), ("search", "code"), ()])
+def test_a_model_that_calls_by_json_is_told_of_its_tools_in_training_as_in_a_chat(
+    home: Path, tmp_path: Path, tools: tuple[str, ...]
+) -> None:
+    tokenizer = Tokenizer.load(build_hermes(tmp_path / "hermes", CHATML))
+    network = Transformer(Shape(tokenizer.vocab_size, 32, 1, 2, 2, 16, 64))
+    network.initialise(0)
+    weights.save(home / "hermes", network, tokenizer)
+    index.build(tmp_path / "notes.db", [("Ada", "Ada flies a kite.")])
+    config = grpo.Config(
+        model="hermes", search=str(tmp_path / "notes.db") if "search" in tools else None, code="code" in tools
+    )
+    model = reinforce.opened(config)
+    asked: list[Message] = [{"role": "user", "content": "Who flies a kite?"}]
+    said = model.tokenizer.decode(chat.prompt(model.tokenizer, asked), specials=True)
+    assert [name for name in ("search", "code") if f'"name": "{name}"' in said] == list(tools)
+    with reinforce.toolbox(config, model) as box:
+        assert chat.prompt(model.tokenizer, asked) == chat.prompt(offering(tokenizer, tools), asked)
+        assert bool(box.banned) or not tools

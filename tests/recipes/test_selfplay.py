@@ -288,7 +288,7 @@ def test_refusals(refused: Refused) -> None:
     for flags, says in (
         (["--iters", "0"], "--iters 0: must be at least 1"), (["--skill", "2"], "--skill 2.0: must lie between 0 and 1"),
         (["--width", "60"], "--width 60: give a multiple of 8"), (["--games", "2"], "--games 2: give at least 4"),
-        (["--learning-rate", "0"], "--learning-rate 0.0: must be above 0"), (["--opponents", "me"], "--opponents me"),
+        (["--learning-rate", "0"], "--learning-rate 0.0: must"), (["--opponents", "me"], "--opponents me"),
         (["--explore", "-1"], "--explore -1.0"), (["--seed", "-1"], "--seed -1"),
     ):  # fmt: skip
         refused("selfplay", *flags, says=says)
