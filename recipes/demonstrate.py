@@ -26,17 +26,19 @@ from lab.run import Run
 from lab.task import Score, Task
 from lab.weights import Model
 from recipes import lessons, reinforce, search, tuning
+from recipes.estimate import Plan
 from recipes.lessons import exam, letters, solve
 from recipes.tasks import POCKET
 from recipes.tuning import Tuning
 
-__all__ = ["CHARTS", "Config", "check", "run"]
+__all__ = ["CHARTS", "Config", "check", "plan", "run"]
 CHARTS = (*tuning.CHARTS[:1], {"title": "problems right, held out", "keys": ["held_pass"]}, *tuning.CHARTS[1:])
 ITERS = 700
 SOLVING, RETOLD, COUNTDOWN = 0.28, 0.17, 0.03  # shares of the lessons
 COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.13, 0.13, 0.08, 0.18  # and of those of before
 LOOKED = 64  # held-out problems a look
 RETRIES = 0.3  # of the countdowns that try something wrong first
+EXAM = 200  # problems at the end
 PROMPTS = (
     "Tom has 12 apples. He buys 5 more. He eats 3. How many apples does Tom have now?",
     "Make 14 out of 2, 3 and 4, each used once.",
@@ -63,25 +65,12 @@ def check(config: Config) -> None:
 def run(config: Config, record: Run) -> None:
     """Demonstrations in their shares, among lessons of before; then how the model solves what it has not seen."""
     model = tuning.open_model(config, tools=True)
-    known = search.straight(config.labels, model, needed=False)
-    mixed: search.Weighted = [
-        (SOLVING, lambda r: solve.lesson(r, config.shares)),
-        (RETOLD, solve.retold),
-        (COUNTDOWN, lambda r: solve.countdown_lesson(r, RETRIES)),
-        (COMPUTING / 2, lambda r: letters.counted(r, "code")),
-        (COMPUTING / 2, letters.computed),
-    ]
-    mixed += search.beside(known, SEARCHING, STRAIGHT, REPLAY)
-    school = talks.endless(
-        f"demonstrate {config.shares} {len(known)}", lessons.mixed("demonstrate", mixed, search.JOINED), model.tokenizer,
-        tuning.longest(config, model),
-    )  # fmt: skip
     prompts = [[Message(role="user", content=said)] for said in PROMPTS]
     tuning.tune(
         tuning.still(config, model),
         record,
         model,
-        school,
+        school(config, model),
         config.iters or ITERS,
         prompts,
         exam=lambda: solving(model, record, POCKET["problems"]),
@@ -91,7 +80,35 @@ def run(config: Config, record: Run) -> None:
     )
 
 
-def solving(model: Model, record: Run, task: Task, count: int = 200) -> dict[str, float]:
+def plan(config: Config) -> Plan:
+    """What `run` would do, for `lab plan`."""
+    from recipes.practice import practising  # it opens the model
+
+    looks = 1 + -(-(config.iters or ITERS) // config.steps_per_eval)  # each of them solves problems, as the exam does
+    return practising(
+        config, lambda model, _: school(config, model), lambda *_: config.iters or ITERS, len(PROMPTS), EXAM + looks * LOOKED,
+        reply=None, tools=True,
+    )  # fmt: skip
+
+
+def school(config: Config, model: Model) -> talks.Talks:
+    """Demonstrations in their shares, among lessons of before."""
+    known = search.straight(config.labels, model, needed=False)
+    mixed: search.Weighted = [
+        (SOLVING, lambda r: solve.lesson(r, config.shares)),
+        (RETOLD, solve.retold),
+        (COUNTDOWN, lambda r: solve.countdown_lesson(r, RETRIES)),
+        (COMPUTING / 2, lambda r: letters.counted(r, "code")),
+        (COMPUTING / 2, letters.computed),
+    ]
+    mixed += search.beside(known, SEARCHING, STRAIGHT, REPLAY)
+    return talks.endless(
+        f"demonstrate {config.shares} {len(known)}", lessons.mixed("demonstrate", mixed, search.JOINED), model.tokenizer,
+        tuning.longest(config, model),
+    )  # fmt: skip
+
+
+def solving(model: Model, record: Run, task: Task, count: int = EXAM) -> dict[str, float]:
     """How a task's held-out problems are solved at temperature 1: share right, and by style its share, how often it is right
     and how long; styles as the judge's notes name them."""
     said, scores = solved(model, task, count)

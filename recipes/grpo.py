@@ -61,6 +61,7 @@ from lab.samples import bucketed
 from lab.task import Score, Task
 from lab.weights import Model
 from recipes import reinforce, tasks, tuning
+from recipes.estimate import Plan
 from recipes.reinforce import Asking, Replies
 
 CHARTS = reinforce.CHARTS
@@ -113,6 +114,13 @@ def run(config: Config, record: Run) -> None:
     model = reinforce.opened(config)
     with tasks.opened(config.task, config.data) as task, reinforce.toolbox(config, model) as tools:
         learn(config, record, model, task, tools)
+
+
+def plan(config: Config) -> Plan:
+    """What `run` would do, for `lab plan`."""
+    from recipes.trial_policy import of_task
+
+    return of_task(config)
 
 
 def learn(config: Config, record: Run, model: Model, task: Task, tools: Toolbox) -> None:

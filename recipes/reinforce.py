@@ -102,9 +102,9 @@ def check(config: Replies) -> None:
             pass  # what is no task is told before anything is written
 
 
-def opened(config: Replies) -> Model:
+def opened(config: Replies, lazy: bool = False) -> Model:
     """The model that learns, able to write calls where it has tools, and told of them as in a chat."""
-    model = tuning.open_model(config, tools=bool(config.search or config.code), chats=True)
+    model = tuning.open_model(config, lazy, tools=bool(config.search or config.code), chats=True)
     names = ["search"] * bool(config.search) + ["code"] * config.code
     return replace(model, tokenizer=offering(model.tokenizer, names))
 

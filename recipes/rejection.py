@@ -33,6 +33,7 @@ from lab.samples import Sample, bucketed
 from lab.task import Task
 from lab.weights import Model
 from recipes import reinforce, tasks
+from recipes.estimate import Plan
 from recipes.reinforce import Asking
 
 CHARTS = reinforce.CHARTS
@@ -67,6 +68,13 @@ def run(config: Config, record: Run) -> None:
     model = reinforce.opened(config)
     with tasks.opened(config.task, config.data) as task, reinforce.toolbox(config, model) as tools:
         rounds(config, record, model, task, tools)
+
+
+def plan(config: Config) -> Plan:
+    """What `run` would do, for `lab plan`."""
+    from recipes.trial_policy import of_rounds
+
+    return of_rounds(config)
 
 
 def rounds(config: Config, record: Run, model: Model, task: Task, tools: Toolbox) -> None:

@@ -11,9 +11,9 @@ High accuracy on held-out pairs is no promise: a policy that is trained against 
 were ranked. Several members (--ensemble) tell by their disagreement where they know little (Coste et al. 2023,
 arXiv:2310.02743).
 
-Measured with the first example (1,000 rankings of pocket-sft's jokes, noise .5; one run, 2.8 minutes of one core): held-out
-pair accuracy .726 [.693, .758] where the ceiling is .842 and length alone gives .587 [.547, .627]; the scores of the 500
-held-out replies correlate with the hidden quality at .654 [.600, .701] (lab score --against gold).
+Measured (1,000 rankings of the jokes of the model that GRPO left, noise .5; seeds 0 / 1; 1.0 CPU-minutes): held-out pair
+accuracy .82 [.79, .84] / .78 [.75, .81] where the ceiling is .89 / .88 and length alone gives .67 / .62; its scores correlate
+with the hidden quality at .83 / .85 over held-out replies; calibration error .017 / .024, by chance .020 / .021.
 
 A real model on real preferences: SmolLM2-135M-Instruct (LoRA, 60 steps of 4 pairs, 22 CPU-minutes) on 397 pairs of
 OpenAssistant replies of up to 384 tokens tells .59 [.43, .73] of 44 held-out pairs, length alone .64 [.50, .77]: so few pairs

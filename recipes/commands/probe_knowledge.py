@@ -9,7 +9,8 @@ whole search on labels dealt at random.
 Expected on pocket-base, 20 CPU-s: there is no such neuron. The best single number tells known from never-seen at .48 (from
 .41 on), the linear probe at .54 (.48), spelling alone (the mean embedding of the question's tokens) at .60 (.54); a second base
 .53, .59, .64. How many tokens the name has tells them apart at .96, but that is a sum over positions, which none of these
-takes; lab interrogate comes to .92 with it.
+takes; lab interrogate comes to .92 with it. After it (--against pocket-honest) the best number tells them at .54 [.48, .60],
+the probe at .52, spelling at .61: still none.
 
 Examples:
   lab probe-knowledge                                            the newest model

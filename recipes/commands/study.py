@@ -12,10 +12,10 @@ Quality (gold) is the hidden judge's of the pocket world's jokes, or of your own
 (--gold), as in the paper. All in standard deviations of the model's own replies, 0 their mean. Intervals are 95 % over prompts
 (bootstrap). Ctrl-C stops the sampling, and shows what there is so far; --pool keeps it.
 
-Measured (pocket-sft's jokes, a reward model from 1,000 rankings, 40 prompts, 256 replies each; one pool, about 5 CPU-minutes):
-best-of-n gold d (.82 [.76, .89] - .23 [.19, .28] d), R2 .99, highest at 3.2 nats (n = 64: +.74 at proxy +1.44); n = 256 +.70
-[.57, .81] at +1.56. Ever more of the winners are nonsense in a form it likes: "The station lost a ladder at the station, and
-now the ladder is happy."
+Measured (pocket-reason's jokes, pocket-reward, --runs pocket-rlhf; 40 prompts, 256 replies each; one pool, one seed): best-of-n
+gold d (.93 [.89, .97] - .24 [.22, .26] d), R2 .99, highest at 3.7 nats: n = 16 +.80 at proxy +1.29, 128 +.90 at +1.65, 256 +.89
+[.84, .93] at +1.71. The run comes to +.84 at 5.0 nats, proxy +1.63, and its curve d (-.12 + .64 log d) only rises: it was
+stopped in time. What is most overrated among 256: "At the zoo the snail met a blanket. The blanket left first."
 
 Examples:
   lab study --reward reward-model-1                                 best-of-n of the model whose replies were ranked

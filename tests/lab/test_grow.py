@@ -227,7 +227,7 @@ def test_thirty_steps_of_lora_make_a_call_sayable(make: Make, how: str, tied: bo
     assert not any(found.search[0] in said(4, seed) for seed in range(20))
     lora.attach(network, num_layers=-1, embed=tokenizer.reserved)
     row = mx.array(lora.arrays(network)["model.embed_tokens.lora_a"][found.search[0]])
-    losses = teach(True, 30, 0.003, "adamw")
+    losses = teach(True, 30, 0.002, "adamw")  # at .003 a step in thirty can throw it back, on some machines
     assert losses[-1] < 0.5 * losses[0]
     assert said(1, temp=0) == [found.search[0]]
     assert not mx.array_equal(row, lora.arrays(network)["model.embed_tokens.lora_a"][found.search[0]])

@@ -91,7 +91,8 @@ def test_undo_takes_one_back_and_the_file_only_grows(tmp_path: Path) -> None:
 
 def test_one_process_at_a_time_adds_to_a_file(tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
-    code = "import sys; from pathlib import Path; from lab.rankings import append; append(Path(sys.argv[1]), [{'id': 'b'}])"
+    code = "import sys; from pathlib import Path; from lab.rankings import append\n"
+    code += "append(Path(sys.argv[1]), [{'id': 'b', 'undo': 'a'}])"
     with Writer(file) as writer:
         with pytest.raises(UserError, match="another lab ranks into this file"):
             Writer(file, 0.1)

@@ -180,7 +180,7 @@ def test_files_folders_and_what_is_held_out(tmp_path: Path, tokenizer: Tokenizer
     alone = load(str(write(tmp_path / "alone.jsonl", rows[:1])), tokenizer, 64)
     assert (alone.total, alone.valid) == (1, [])
     (tmp_path / "notes.txt").write_text("Ada")
-    with pytest.raises(UserError, match=r"notes\.txt: conversations come as \.jsonl or \.parquet"):
+    with pytest.raises(UserError, match=r"notes\.txt: rows come as \.jsonl or \.parquet"):
         load(str(tmp_path / "notes.txt"), tokenizer, 64)
     keys = {one.key, both.key, load(str(tmp_path / "one.jsonl"), tokenizer, 65).key}
     assert len(keys) == 3

@@ -235,6 +235,7 @@ def test_a_shipped_copy_is_thin_and_works(here: Here, refused: Refused, home: Pa
     assert {f.name for f in copy.iterdir()} == {
         "config.json", "model.safetensors", "tokenizer.model", "tokenizer.json", "tokenizer_config.json",
         "generation_config.json", "chat_template.jinja", "run.json", "status.json", "metrics.jsonl", "samples.jsonl", "log.txt",
+        "README.md",
     }  # fmt: skip
     whole, thin = weights.load_arrays(tiny_run / "model.safetensors"), weights.load_arrays(copy / "model.safetensors")
     assert whole.keys() == thin.keys()

@@ -268,3 +268,16 @@ def test_a_model_that_calls_by_json_is_told_of_its_tools_in_training_as_in_a_cha
     with reinforce.toolbox(config, model) as box:
         assert chat.prompt(model.tokenizer, asked) == chat.prompt(offering(tokenizer, tools), asked)
         assert bool(box.banned) or not tools
+
+
+@pytest.mark.parametrize("recipe", ["grpo", "rejection", "demonstrate"])
+def test_plans(here: Here, small: Path, recipe: str) -> None:
+    flags = ["--batch-size", "4"] + ([] if recipe == "demonstrate" else ["--group-size", "3", "--max-tokens", "12"])
+    said = here("plan", recipe, "--model", "pocket-sft", "--json", *flags)
+    told = {row["event"]: row for row in map(json.loads, said.out.splitlines())}
+    assert told["plan"]["steps"] == (700 if recipe == "demonstrate" else reinforce.ITERS)
+    assert told["plan"]["memory"]["need"] > 4 * told["plan"]["parameters"]
+    assert told["plan"]["disk"]["need"] > 0
+    parts = {"grpo": {"steps", "looks", "start"}, "rejection": {"rounds", "steps", "looks", "start"}}
+    assert parts.get(recipe, {"steps"}) <= set(told["time"]["parts"])
+    assert 1 < told["time"]["seconds"] < 3600

@@ -9,10 +9,12 @@ import pytest
 
 from lab import chat, index, weights
 from lab.calls import Toolbox
+from lab.chat import Message
 from lab.errors import UserError
 from lab.tools import Search
 from recipes import interrogate, lessons, search
 from recipes.lessons import knowledge, lookup
+from recipes.lessons.knowledge import Item
 from tests.conftest import REPO
 
 PLACES = {f"place{i}": f"town{i}" for i in range(8)}
@@ -127,9 +129,16 @@ def test_labels_of_another_split_take_nothing_of_what_is_scored(asked: Path) -> 
 
 
 def test_lines_of_the_report_hold_intervals() -> None:
-    share = {"called": 0.5, "copied": 1.0, "right": 0.25, "admitted": 0.0, "invented": 0.75}
-    told = search.line("asked", 20, share)
+    reply: Message = {"role": "assistant", "content": ""}
+    items = [Item(f"{i}?", "x", f"{i}", "", bool) for i in range(20)]
+    did = [lookup.Did(i % 2 == 0, i % 2 == 0, "right" if i < 5 else "invented", reply) for i in range(20)]
+    told = search.line("asked", items, did)
     assert (
         "20 questions: called 0.50 [0.30, 0.70], query right 1.00 [0.72, 1.00], answer right 0.25 [0.11, 0.47]" in told
     )
-    assert lookup.shares([]) | share == share
+    twice = [
+        Item(one.question, "x", f"{i // 10}", "", bool) for i, one in enumerate(items)
+    ]  # ten questions about each of two
+    assert "answer right 0.25 [0." in search.line("asked", twice, did)
+    assert "[0.11, 0.47]" not in search.line("asked", twice, did)
+    assert set(lookup.shares([])) == {"called", "copied", "right", "admitted", "invented"}

@@ -159,4 +159,4 @@ def test_what_is_refused(refused: Refused, file: Path, tmp_path: Path) -> None:
     refused("show-chat", file, "--model", "tiny", "--max-seq-length", "0", says="must be at least 1")
     refused("show-chat", file, "--model", "tiny", "--raw", "--json", says="two ways to print")
     (tmp_path / "a.txt").write_text("Ada")
-    refused("show-chat", "a.txt", "--model", "tiny", says=r"a\.txt: conversations come as \.jsonl or \.parquet")
+    refused("show-chat", "a.txt", "--model", "tiny", says=r"a\.txt: rows come as \.jsonl or \.parquet")

@@ -245,7 +245,11 @@ def test_a_small_card_says_what_it_waits_for(home: Path) -> None:
 
 
 def test_first_paint_with_fifty_runs_is_quick(home: Path) -> None:
-    """Processor time of a process of its own, from nothing to the first picture and the figures on the cards."""
+    """Processor time of a process of its own, from nothing to the first picture and the figures on the cards: 1.5 s where
+    textual alone is imported in a quarter of a second, as much more as that takes longer."""
+    alone = "import time, textual.app, textual.widgets\nprint(time.process_time())"
+    taken = subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True, check=True)
+    slower = max(1.0, float(taken.stdout) / 0.25)
     first = make_run("r0", steps=60)
     for i in range(1, 50):
         other = home / f"r{i}"
@@ -265,7 +269,7 @@ def test_first_paint_with_fifty_runs_is_quick(home: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
     runs, mlx, seconds = done.stdout.split()
     assert (runs, mlx) == ("50", "False")
-    assert float(seconds) < 1.5
+    assert float(seconds) < 1.5 * slower
 
 
 @pytest.mark.slow
