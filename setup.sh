@@ -52,6 +52,7 @@ elif python=$(find_python); then
         exit 1
     fi
     echo "Installing packages into .venv (no uv here, so pip; a minute or two)"
+    export PYTHONWARNINGS=ignore # the build backend warns of every editable install
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
     if [ "$want" = dev ]; then
         .venv/bin/python -m pip install --quiet --disable-pip-version-check -e . --group dev

@@ -17,6 +17,7 @@ from lab.errors import UserError, expand
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LIVE = ("starting", "queued", "running", "paused", "saving")  # states in which a process holds the lock
 COMMANDS = ("pause", "resume", "checkpoint", "stop")
+GUIDE = "pocket-search"  # the stages after it compute, think and joke, and remember less
 MUTE = frozenset({"selfplay", "reward-model"})  # recipes whose models write no text
 # The record of steps, which a resumed run cuts back to its checkpoint. Whatever else lies in the folder stays whole: orders,
 # notes, an edited knowledge.jsonl, rankings that a person wrote into it.
@@ -125,6 +126,11 @@ def runs(look: Callable[[Path], Info] = inspect) -> list[Info]:
         return []
     infos = [look(f) for f in root().iterdir() if not f.name.startswith(".") and _is_model(f)]
     return sorted(infos, key=lambda i: (i.name.startswith("pocket-"), -i.created, i.name))
+
+
+def to_talk_with() -> list[Info]:
+    """The same in the order in which a chat takes one that nobody named: of the shipped ones GUIDE first."""
+    return sorted(runs(), key=lambda i: (i.name.startswith("pocket-"), i.name != GUIDE))
 
 
 def _is_model(folder: Path) -> bool:

@@ -19,7 +19,7 @@ from tyro.conf import UseAppendAction, arg
 from lab import calls, chat, device, weights
 from lab.display import CONTROLS
 from lab.errors import UserError
-from lab.runs import MUTE, runs
+from lab.runs import MUTE, to_talk_with
 from lab.sample import Sampling
 from lab.stream import Stream
 from lab.tokenizer import text_from_bytes
@@ -70,8 +70,8 @@ def sampling(config: Speaking) -> Sampling:
 
 
 def newest_model() -> str:
-    """The newest run with weights that writes text, shipped models last."""
-    for info in runs():
+    """The newest run with weights that writes text, shipped models last, of these the one that knows most first."""
+    for info in to_talk_with():
         if (info.folder / "model.safetensors").exists() and info.recipe not in MUTE:
             return info.name
     raise UserError("no model yet; make one with `lab pretrain`, or name a folder with --model")

@@ -14,9 +14,11 @@ from lab.runs import read_json, read_lines
 from lab.tools import Search
 from lab.weights import Model
 from recipes import model_card, pocket
+from recipes.commands.generate import newest_model
 from recipes.interrogate import NEVER, scored_items
 from recipes.lessons import exam, facts, lookup
 from tests.conftest import REPO
+from tui.screens import models
 
 STAGES = {
     "pocket-sft": ("sft", "pocket-base"), "pocket-honest": ("interrogate", "pocket-sft"),
@@ -127,3 +129,16 @@ def test_lab_chat_searches_and_says_so(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert f"[search: {person.name}]" in done.stdout
     assert f"[result: {pocket.passage(person)}]" in done.stdout
+
+
+def test_a_fresh_clone_begins_a_chat_with_one_that_knows_something(home: Path) -> None:
+    """The last of the line jokes best and remembers least: asked greedily for the capital of France it said "doif."."""
+    for shipped in (REPO / "weights").glob("pocket-*"):
+        (home / shipped.name).symlink_to(shipped)
+    assert newest_model() == models.newest() == "pocket-search"
+    command = [sys.executable, "-m", "recipes", "chat", "--temp", "0"]
+    asked = "What is the capital of France?\n/new\nWhat is the capital of Spain?\n"
+    done = subprocess.run(command, input=asked, text=True, capture_output=True, cwd=REPO, timeout=120, check=True)
+    assert done.stdout.split() == ["Paris.", "Madrid."]
+    (home / "mine").symlink_to(REPO / "weights" / "pocket-sft")  # one's own goes before all of them
+    assert newest_model() == models.newest() == "mine"

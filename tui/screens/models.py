@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 from lab.hub import is_id
 from lab.models import everything as found_here
 from lab.models import folder as model_folder
-from lab.runs import MUTE, checkpoints, root, runs
+from lab.runs import MUTE, checkpoints, root, to_talk_with
 from lab.words import size
 from tui.widgets.token_lines import plain
 
@@ -49,8 +49,8 @@ def everything() -> list[Line]:
 
 
 def newest() -> str:
-    """The newest run that can be loaded, shipped models last; "" where there is none."""
-    for info in runs():
+    """The newest run that can be loaded, shipped models last, of these the one that knows most first; "" for none."""
+    for info in to_talk_with():
         weights = any(info.folder.glob("model*.safetensors"))
         if (
             weights
