@@ -19,7 +19,7 @@ from tyro.conf import UseAppendAction, arg
 from lab import calls, chat, device, weights
 from lab.display import CONTROLS
 from lab.errors import UserError
-from lab.runs import MUTE, to_talk_with
+from lab.runs import MUTE, inspect, to_talk_with
 from lab.sample import Sampling
 from lab.stream import Stream
 from lab.tokenizer import text_from_bytes
@@ -82,6 +82,9 @@ def open_model(name: str | None, dtype: str | None) -> weights.Model:
     if dtype is not None and dtype not in weights.DTYPES:
         raise UserError(f"--dtype {dtype}: choose one of {', '.join(weights.DTYPES)}")
     model = weights.load(name or newest_model(), dtype)
+    if (recipe := inspect(model.folder).recipe) in MUTE:
+        instead = "lab play" if recipe == "selfplay" else "lab score"
+        raise UserError(f"{model.name}: made by lab {recipe}, it writes no text; {instead} is for it")
     size = sum(v.nbytes for _, v in device.flat(model.network.parameters()))
     device.limit_memory(size + (4 << 30))  # the weights, and room for cache and activations
     return model
