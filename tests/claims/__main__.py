@@ -4,6 +4,7 @@
     python -m tests.claims --fresh         run everything again
     python -m tests.claims --only sft      one of them (those before it must be there)
     python -m tests.claims --list          figures, spread and verdicts; what is stale, since which file
+    python -m tests.claims.same REV        after a change that should alter no figure: proves it, and nothing is stale
 
 A claim's record: the command, the figures of each seed, CPU time, git revision, and a hash of every file the figures depend
 on. Where one of these has changed since, the figures are stale: they are listed, and measured again by who changed them. Runs
@@ -88,6 +89,10 @@ def show(claim: Claim, row: dict[str, Any] | None) -> bool:
         return False
     if stale := record.changed(row, claim.depends):
         print(f"  STALE: {', '.join(stale[:3])}{' ...' if len(stale) > 3 else ''} changed since {row['revision']}")
+    if same := row.get("same"):
+        print(
+            f"  measured at {row['revision']}; begun again at {same['at']}: the same bit for bit (tests/claims/same.py)"
+        )
     print("  CPU minutes " + ", ".join(f"{s / 60:.1f}" for s in row["figures"].get("cpu_s", [])))
     good = True
     for bound in claim.must:

@@ -91,7 +91,10 @@ def outcome(claim: Claim, root: Path, home: Path) -> dict[str, Any]:
         (home / shipped).symlink_to(ROOT / "weights" / shipped)
     if FACTS in claim.more and not (root / FACTS).exists():
         call(["index", "pocket", "--strangers", "300", "--out", FACTS], root, home)
-    for out, words in claim.first(SEED):
+    made = [
+        one for other in CLAIMS for one in other.first(SEED) if f"HOME/{one[0]}" in claim.more
+    ]  # also what another made
+    for out, words in {out: words for out, words in made}.items():
         call([*words, "--out", str(home / out)], root, home)
     words = claim.command(SEED)
     if claim.json:
