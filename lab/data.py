@@ -211,7 +211,7 @@ def _build(folder: Path, tokenizer: Tokenizer, documents: Iterable[tuple[str, bo
         np.save(aside / "ids.npy", flat)
         (aside / "ids.bin").unlink()
         write_atomic(aside / "meta.json", json.dumps({"bytes": size, "documents": count}))
-        if (folder / "meta.json").is_file():
+        if "bytes" in read_json(folder / "meta.json"):
             return  # another training of the same text was quicker
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(aside, folder)

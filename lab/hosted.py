@@ -63,6 +63,10 @@ class Child:
         paths = [str(Path(__file__).resolve().parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         # reasoning-gym's judges read what a model wrote (lab/guard.py), so they are told none of the user's secrets.
         given = {k: v for k, v in os.environ.items() if self.opening["do"] == "file" or k in ENVIRONMENT}
+        if (
+            self.opening["do"] == "gym"
+        ):  # some of its generators walk over sets of texts: the same seed, the same problem
+            given["PYTHONHASHSEED"] = "0"
         # A session of its own: what the file starts ends with it, and Ctrl-C is the parent's to handle.
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "lab.host"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,

@@ -102,15 +102,12 @@ def _begin(inputs: int, rank: int, outputs: int, key: mx.array) -> tuple[mx.arra
 
 
 def _unpacked(module: Any) -> mx.array:
-    """The matrix of a quantised module, in the dtype of its scales."""
-    return mx.dequantize(
-        module.weight,
-        module.scales,
-        module.get("biases"),
-        group_size=module.group_size,
-        bits=module.bits,
-        mode=module.mode,
-    )
+    """The matrix of a quantised module: in the dtype of its scales or, where these are of 8 bits (mxfp4 and its like, which
+    unpack to bf16), in fp32, since in bf16 small adapters would be rounded away."""
+    found = mx.dequantize(
+        module.weight, module.scales, module.get("biases"), group_size=module.group_size, bits=module.bits, mode=module.mode
+    )  # fmt: skip
+    return found if module.mode == "affine" else found.astype(mx.float32)
 
 
 def _added(weight: mx.array, delta: mx.array) -> mx.array:

@@ -10,7 +10,6 @@ Rows {"prompt", "chosen", "rejected"} of other programs are read as rankings of 
 be left out), or of one text a side in the form of "\\n\\nHuman: ...\\n\\nAssistant: ..." (Bai et al. 2022, arXiv:2204.05862).
 """
 
-import contextlib
 import fcntl
 import hashlib
 import json
@@ -244,12 +243,13 @@ def check(path: Path) -> None:
         return
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
-            with contextlib.suppress(ValueError, RecursionError):  # a line that was cut is no stranger's
-                row = json.loads(line)
-                if not isinstance(row, dict) or not {"options", "chosen", "undo"} & row.keys():
-                    raise UserError(
-                        f"{path}, line {number}: no ranking, so none are added to this file; name a new one"
-                    )
+            try:
+                row = json.loads(line) if line.strip() else {"undo": ""}
+                ours = isinstance(row, dict) and bool({"options", "chosen", "undo"} & row.keys())
+            except (ValueError, RecursionError):
+                ours = line.startswith(b'{"') or line.rstrip() == b"{"  # a line that was cut
+            if not ours:
+                raise UserError(f"{path}, line {number}: no ranking, so none are added to this file; name a new one")
 
 
 class Writer:

@@ -171,15 +171,18 @@ def lineage_of(parent: str | None, created: float) -> str:
     for _ in range(100):  # run.json of older runs names none: their root's is found
         if not parent:
             break
+        name = parent
         try:
-            told = read_json(find(parent)[0] / "run.json")
-        except UserError:
+            folder = find(parent)[0]
+            told, name = read_json(folder / "run.json"), folder.resolve().name
+        except UserError:  # of the hub
             told = {}
         if told.get("lineage"):
             return str(told["lineage"])
         if not told:
-            return hashlib.sha256(parent.encode()).hexdigest()[:10]
-        parent, created = told.get("parent"), float(told.get("created") or 0)
+            return hashlib.sha256(name.encode()).hexdigest()[:10]
+        above = told.get("parent")
+        parent, created = above if isinstance(above, str) else None, _number(told.get("created"))
     return hashlib.sha256(f"{created}".encode()).hexdigest()[:10]
 
 

@@ -151,6 +151,7 @@ class Pool:
         found: dict[str, list[str]] = {}
         if self.file is None or not self.file.exists():
             return found
+        rankings.check(self.file)
         for number, row in read.objects(self.file):
             if isinstance(row, ValueError):
                 continue  # a line that was cut; what it held is drawn again

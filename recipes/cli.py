@@ -102,6 +102,14 @@ COMMANDS = {
 # Flags of recipes whose value may be a path. A model's or a task's may be a name as well, of a run or of the pocket world.
 FILES = ("data", "labels", "index", "search", "gold", "model", "reward", "task", "judge")
 NAMES = ("model", "reward", "task", "judge")
+PLACES = (
+    ".gguf",
+    ".jsonl",
+    ".parquet",
+    ".py",
+    ".gz",
+    ".zst",
+)  # what the name of a file ends with, and none of a run does
 
 
 def usage() -> str:
@@ -214,16 +222,15 @@ def _absolute(config: Any) -> Any:
     """The paths of what a run reads in full, so that --resume finds it from any folder."""
     from lab.errors import expand
 
-    given = {name: getattr(config, name, None) for name in FILES}
-    found = {
-        name: expand(path)
-        for name, path in given.items()
-        if isinstance(path, str)
-        and path
-        and (name not in NAMES or Path(path).suffix or "/" in path)
-        and expand(path).exists()
-    }
-    return dataclasses.replace(config, **{name: str(path.resolve()) for name, path in found.items()})
+    found = {}
+    for name in FILES:
+        path = getattr(config, name, None)
+        if isinstance(path, str) and path:
+            place, at, step = path.partition("@") if name in ("model", "reward") else (path, "", "")
+            named = name in NAMES and "/" not in place and Path(place).suffix not in PLACES
+            if not named and expand(place).exists():
+                found[name] = f"{expand(place).resolve()}{at}{step}"
+    return dataclasses.replace(config, **found)
 
 
 def _recorded(recipe: str, name: str | None, kind: Any) -> dict[str, Any]:

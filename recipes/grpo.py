@@ -85,7 +85,8 @@ class Config(Asking):
     clip_high: float = 0.28
     """How far it may rise above."""
     truncate: float | None = None
-    """Instead of clipping: the ratio as a weight, at most this (2 by default where the model computes in half precision)."""
+    """Instead of clipping: the ratio as a weight, at most this (with one inner step 2 by default where the model computes
+    in half precision)."""
     kl: float = 0.0
     """Price of a nat of divergence from the model it began as, taken from the reward."""
     kl_target: float | None = None

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import math
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def text(folder: Path, name: str) -> str:
     head += [f"base_model: {parent}"] if parent else []
     step = passport.get("weights_step")
     weights = f"step {step}, the best of {info.step}" if step is not None else f"step {info.step}"
-    command = " ".join(["lab", recipe, *_flags(recipe, config)])
+    command = shlex.join(["lab", recipe, *_flags(recipe, config)])
     made = [
         ("recipe", f"`{recipe}`: {cli.RECIPES[recipe][1]}" if recipe in cli.RECIPES else recipe),
         ("command", f"`{command}`"),
@@ -67,9 +68,10 @@ def _flags(recipe: str, config: dict[str, Any]) -> list[str]:
         if key in ("name", "resume") or value in (None, "") or (key != "model" and _plain(value) == _plain(default)):
             continue
         flag = f"--{key.replace('_', '-')}"
-        found += (
-            [flag] if value is True else [flag, *map(str, value)] if isinstance(value, list) else [flag, str(value)]
-        )
+        if isinstance(value, bool):
+            found += [flag if value else f"--no-{flag.removeprefix('--')}"]
+        else:
+            found += [flag, *map(str, value if isinstance(value, list) else [value])]
     return found
 
 

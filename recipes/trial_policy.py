@@ -14,7 +14,7 @@ from lab import chat, device, rankings, reward, weights
 from lab.calls import Toolbox
 from lab.kl import Penalty
 from lab.learn import Learner, Schedule
-from lab.loss import nll, policy_gradient
+from lab.loss import Clip, nll, policy_gradient
 from lab.pairwise import implied, passes
 from lab.rollout import Episode
 from lab.samples import bucketed
@@ -153,7 +153,8 @@ def practised(config: "grpo.Config", iters: int, per: int) -> Iterator[Work]:
         def step(count: int) -> float:
             course = grpo.Course(replace(config, batch_size=count), record, model, task, tools, pupil, loss,
                                  lambda one: grpo.priced(one, config.call_price), config.advantage, reference,
-                                 config.inner_steps)  # fmt: skip
+                                 config.inner_steps, config.truncate is not None or grpo.in_half(model),
+                                 grpo.clip_of(config, model))  # fmt: skip
             return timed(lambda: course.step(1))
 
         def steps() -> tuple[float, str]:
@@ -208,12 +209,13 @@ def pleased(config: "rlhf.Config", iters: int, per: int) -> Iterator[Work]:
     record = cast(Any, SimpleNamespace(name="plan", saved_step=0))
     whole_step = config.batch_size or grpo.PROMPTS
     with reinforce.toolbox(config, model) as tools:
-        loss = policy_gradient(config.temp, None, tools.banned)
+        apart = grpo.in_half(model)
+        loss = policy_gradient(config.temp, Clip(truncate=grpo.TRUNCATE) if apart else None, tools.banned)
 
         def step(count: int) -> float:
             few = replace(config, batch_size=count)
             course = grpo.Course(few, record, model, task, tools, pupil, loss, lambda one: taste.ended(one, 1.0),
-                                 config.advantage, reference)  # fmt: skip
+                                 config.advantage, reference, apart=apart)  # fmt: skip
             return timed(lambda: course.step(1))
 
         def steps() -> tuple[float, str]:

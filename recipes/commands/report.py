@@ -26,7 +26,7 @@ from rich.text import Text
 from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
 from lab.errors import UserError, expand
-from lab.runs import root, write_atomic
+from lab.runs import NAME, root, write_atomic
 from recipes import curves, record
 from recipes.findings import Finding, findings
 from recipes.record import RECORD
@@ -56,7 +56,7 @@ def run(config: Config) -> int:
     if config.record and not record.claims(path):
         raise UserError(f"--record {config.record}: no record is in it; `make claims` writes docs/claims.json")
     for name in config.name:
-        if not any(root().glob(f"{name}-*/run.json")):
+        if not NAME.fullmatch(name) or not any(root().glob(f"{name}-*/run.json")):
             raise UserError(f"--name {name}: no run of such a journey is in {root()}; `lab runs` lists them")
     found = findings(path, config.name)
     if config.json:

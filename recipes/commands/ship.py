@@ -26,9 +26,9 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from lab import convert, dequantise, episodes, reward, weights
 from lab.errors import UserError, expand
 from lab.runs import NAME, find, inspect, read_json, read_lines, root
-from recipes import model_card
+from recipes import cli, model_card
 
-FILES = ("data", "rankings", "reward", "search")  # flags whose value may be a path on this computer
+FILES = (*cli.FILES, "rankings")  # flags whose value may be a path on this computer
 EPISODES = 4  # steps of reinforcement whose replies are kept, from the first to the last
 KEPT = ("knowledge.jsonl", "before.json")  # what an interrogation found; later stages read it
 MODEL = ("generation_config.json", "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -161,19 +161,26 @@ def _copy_record(config: Config, source: Path, step: int | None, target: Path) -
         shutil.copyfile(episodes.path_of(source, told[k]), path)
 
 
+def _last(path: str) -> str:
+    """The last component of a path on this computer; a name, or a hub id (owner/name), as it is."""
+    return Path(path).name if os.path.isabs(path) or path.startswith((".", "~")) or expand(path).exists() else path
+
+
 def _unplaced(passport: dict[str, Any]) -> dict[str, Any]:
     """run.json without where on this computer the files lay that it read: of a path the last component stays."""
-    config, argv = passport.get("config"), passport.get("argv")
+    config, argv, parent = passport.get("config"), passport.get("argv"), passport.get("parent")
+    if isinstance(parent, str):
+        passport["parent"] = _last(parent)
     if isinstance(config, dict):
         placed = {name: config[name] for name in FILES if isinstance(config.get(name), str)}
-        passport["config"] = config | {name: Path(path).name for name, path in placed.items()}
+        passport["config"] = config | {name: _last(path) for name, path in placed.items()}
     if isinstance(argv, list):
         words = [str(word) for word in argv]
         for i, word in enumerate(words):
             flag, equals, value = word.partition("=")
             if equals and flag.removeprefix("--") in FILES:
-                words[i] = f"{flag}={Path(value).name}"
+                words[i] = f"{flag}={_last(value)}"
             elif i and words[i - 1].startswith("--") and words[i - 1].removeprefix("--") in FILES:
-                words[i] = Path(word).name
+                words[i] = _last(word)
         passport["argv"] = words
     return passport

@@ -29,8 +29,11 @@ def wilson_of(hits: Sequence[bool], about: Sequence[object], z: float = 1.96) ->
         return 0.0, 1.0
     p, _, which = float(y.mean()), *np.unique([str(one) for one in about], return_inverse=True)
     sums = np.bincount(which, y - p)
-    alone = p * (1 - p) / max(1, n - 1)
+    if len(sums) < 2:
+        return wilson(p, 1, z)  # of one thing nothing is known about others
+    alone = p * (1 - p) / (n - 1)
     seen = len(sums) / max(1, len(sums) - 1) * float((sums**2).sum()) / n**2
+    # Where all are right, or none, how much they go together is not to be seen: taken as wholly, which is the careful side.
     count = n / max(1.0, seen / alone) if alone else float(len(sums))
     return wilson(p * count, count, z)
 

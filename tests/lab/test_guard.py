@@ -1,12 +1,15 @@
 """What a model wrote never runs: expressions that libraries would hand to eval()."""
 
+import inspect
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
-from lab.guard import Refused, plain
+from lab.guard import Refused, install, plain
+from lab.gym import Gym
 
 ESCAPES = [
     "__import__('os').system('touch {file}')",
@@ -30,6 +33,7 @@ ESCAPES = [
     "preview(x)",
     "Lambda(x, x)(2)",
     "1 if 1 else 2",
+    "Integral(x, x)",
     "'a' * 10",
     "",
     "1" * 20_000,
@@ -48,6 +52,33 @@ def test_plain_refuses_what_is_more(text: str, tmp_path: Path) -> None:
     with pytest.raises(Refused):
         plain(text.format(file=tmp_path / "made"))
     assert not (tmp_path / "made").exists()
+
+
+def test_what_a_library_hands_to_eval_goes_through_the_guard(tmp_path: Path) -> None:
+    """As reasoning-gym's judges do; the name is another, the way the same."""
+    fake = types.ModuleType("fake_gym.games")
+    exec("def judge(answer):\n    return eval(answer)", fake.__dict__)
+    sys.modules["fake_gym.games"] = fake
+    try:
+        assert fake.judge("__import__('os').getpid()") > 0  # before
+        install("fake_gym")
+        assert fake.judge("[1, 2]") == [1, 2]
+        with pytest.raises(Refused):
+            fake.judge(f"open('{tmp_path / 'made'}', 'w')")
+    finally:
+        del sys.modules["fake_gym.games"]
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("text", ["[0] * 10**9", "'a' * 10**9", "9**9**9", "1 << 10**9", "(0,) * 10**8", "2**100"])
+def test_plain_refuses_what_only_grows(text: str) -> None:
+    with pytest.raises(Refused):
+        plain(text)
+
+
+def test_gym_installs_it() -> None:
+    """Not installed here, reasoning-gym's own test judges nothing hostile: that it is called is seen in the source."""
+    assert 'guard.install("reasoning_gym")' in inspect.getsource(Gym.__init__)
 
 
 SCRIPT = """

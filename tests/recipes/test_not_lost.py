@@ -32,12 +32,17 @@ def test_rankings_are_not_added_to_conversations(tmp_path: Path) -> None:
         (tmp_path / name).write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows))
         with rankings.Writer(tmp_path / name) as writer:
             writer.append([{"id": "c", "options": []}])
+    for name, content in {"diary.md": "My diary\nline two\n", "pretty.json": '{\n  "id": 1\n}\n'}.items():
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UserError, match="no ranking"):
+            rankings.Writer(tmp_path / name)
+        assert (tmp_path / name).read_text() == content
 
 
 def test_replies_of_a_pool_are_not_added_to_conversations(tmp_path: Path) -> None:
     mine(tmp_path / "talks.jsonl")
     pool = Pool("m", None, 4, 4, 1.0, 16, 0, tmp_path / "talks.jsonl")
-    with pytest.raises(UserError, match=r"talks.jsonl:1: no replies of a pool; name a new file"):
+    with pytest.raises(UserError, match=r"talks.jsonl, line 1: no ranking, .* name a new one"):
         pool.read()
 
 

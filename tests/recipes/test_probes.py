@@ -66,6 +66,7 @@ def test_hits_that_go_together_count_as_few() -> None:
     assert mixed == pytest.approx(figures.wilson(40, 80), abs=1e-9)
     assert figures.wilson_of([], []) == (0.0, 1.0)
     assert figures.wilson_of([True] * 20, [0] * 10 + [1] * 10) == figures.wilson(2, 2)
+    assert figures.wilson_of([True, False] * 20, [0] * 40) == figures.wilson(0.5, 1)  # one name says nothing of others
 
 
 def test_wilson_intervals_are_those_of_the_tables() -> None:

@@ -49,6 +49,11 @@ def test_a_thinned_record_counts_the_tokens_of_the_steps_it_leaves_out(tmp_path:
         assert history.place(60, "time") == history.column("loss", "time")[0][-1]
         assert history.place(10, "tokens") == 1000
     assert ends == {"all": 6000, "thin": 6000}
+    dull = [{"step": k, "t": float(k), "loss": 1.0, "tokens": n} for k, n in enumerate((100, 0, 0, 0, 100, 100), 1)]
+    write(tmp_path / "metrics.jsonl", dull)  # steps of reinforcement that taught nothing are known to have none
+    history = History(tmp_path)
+    history.poll()
+    assert history.column("loss", "tokens")[0].tolist() == [100, 100, 100, 100, 200, 300]
 
 
 def test_a_torn_line_is_read_when_it_is_whole(tmp_path: Path) -> None:

@@ -129,8 +129,8 @@ class History:
 
     def _tokens(self, rows: list[dict[str, Any]], step: np.ndarray) -> np.ndarray:
         """Tokens of each row's step and of those before it that have no row: a shipped record keeps every tenth."""
-        tokens = np.nan_to_num(_floats([0 if "event" in row else row.get("tokens", 0) for row in rows]))
-        told = np.flatnonzero((tokens > 0) & np.isfinite(step))
+        known = _floats([None if "event" in row else row.get("tokens") for row in rows])
+        told, tokens = np.flatnonzero(np.isfinite(known) & np.isfinite(step)), np.nan_to_num(known)
         if len(told):
             tokens[told] *= np.maximum(1, np.diff(step[told], prepend=self._counted))
             self._counted = float(step[told[-1]])
