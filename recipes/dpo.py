@@ -141,7 +141,7 @@ def steps(config: Config, model: Model, sets: Sets) -> int:
 
 def plan(config: Config) -> Plan:
     """What `run` would do, for `lab plan`."""
-    from recipes.trial_policy import of_dpo
+    from recipes.trial_taste import of_dpo
 
     return of_dpo(config)
 

@@ -111,7 +111,7 @@ def plan(config: Config) -> Plan:
     """What `run` would do, for `lab plan`: each round what `lab rlhf` and `lab reward-model` would."""
     from recipes import reward_model, rlhf
     from recipes.trial import of_reward_model
-    from recipes.trial_policy import of_rlhf
+    from recipes.trial_taste import of_rlhf
 
     given: dict[str, Any] = {"model": config.model, "seed": config.seed, "fine_tune_type": config.fine_tune_type}
     policy = of_rlhf(

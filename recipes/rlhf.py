@@ -150,7 +150,7 @@ def check(config: Config) -> Config:
 
 def plan(config: Config) -> Plan:
     """What `run` would do, for `lab plan`."""
-    from recipes.trial_policy import of_rlhf
+    from recipes.trial_taste import of_rlhf
 
     return of_rlhf(config)
 

@@ -82,9 +82,8 @@ def open_model(name: str | None, dtype: str | None) -> weights.Model:
     if dtype is not None and dtype not in weights.DTYPES:
         raise UserError(f"--dtype {dtype}: choose one of {', '.join(weights.DTYPES)}")
     model = weights.load(name or newest_model(), dtype)
-    if (recipe := inspect(model.folder).recipe) in MUTE:
-        instead = "lab play" if recipe == "selfplay" else "lab score"
-        raise UserError(f"{model.name}: made by lab {recipe}, it writes no text; {instead} is for it")
+    if inspect(model.folder).recipe == "selfplay":  # a reward model's body still writes
+        raise UserError(f"{model.name}: made by lab selfplay, it writes no text; lab play is for it")
     size = sum(v.nbytes for _, v in device.flat(model.network.parameters()))
     device.limit_memory(size + (4 << 30))  # the weights, and room for cache and activations
     return model

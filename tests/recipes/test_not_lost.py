@@ -64,16 +64,14 @@ def test_a_wrong_flag_of_a_late_stage_is_told_before_the_first(refused: Refused,
     refused("journey", "--seed", "-1", says="--seed -1: must lie between 0 and")
 
 
-def test_models_that_write_no_text_are_not_asked(refused: Refused, home: Path) -> None:
-    for name in ("pocket-play", "pocket-reward"):
-        (home / name).symlink_to(REPO / "weights" / name)
+def test_a_model_that_writes_no_text_is_not_asked(refused: Refused, home: Path) -> None:
+    (home / "pocket-play").symlink_to(REPO / "weights" / "pocket-play")
     refused(
         "context",
         "--model",
         "pocket-play",
         says="pocket-play: made by lab selfplay, it writes no text; lab play is for it",
     )
-    refused("generate", "--model", "pocket-reward", "-p", "x", says="made by lab reward-model, .*; lab score is for it")
 
 
 def test_what_a_command_cannot_ask(refused: Refused, home: Path, tmp_path: Path) -> None:
