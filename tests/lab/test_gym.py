@@ -1,6 +1,7 @@
 """Problems of reasoning-gym with its own judges, in their process; needs the extra `tasks`."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,3 +61,17 @@ def test_reasoning_gym_replies_that_hang_its_judge_are_wrong() -> None:
     replies = [said(problems[0].answer), said(bomb), said(problems[2].answer)]
     assert [s.passed for s in task.judge(problems, replies)] == [True, False, True]
     assert math.isfinite(task.judge(problems[:1], replies[:1])[0].value)
+
+
+@pytest.mark.slow
+def test_what_a_reply_says_never_runs(tmp_path: Path) -> None:
+    """It did: countdown, integrals and polynomials go through sympy's parser, boards and matrices through eval()."""
+    pytest.importorskip("reasoning_gym")
+    for name in ("countdown", "simple_integration", "polynomial_multiplication", "spiral_matrix", "n_queens"):
+        task = open_task(f"reasoning_gym:{name}")
+        problem, made = task.problem(1), tmp_path / name
+        attack = f"__import__('pathlib').Path('{made}').touch()"
+        assert task.judge([problem], [said(f"Answer: {attack}")])[0].parts == {"correct": 0.0}
+        assert not made.exists(), name
+        right = task.judge([problem], [said(f"Answer: {problem.answer}")])[0].passed
+        assert right or name == "n_queens", name  # a board is of many lines
