@@ -27,11 +27,14 @@ class Refused(ValueError):
 def plain(text: str, *_: Any) -> Any:
     """eval(text) of numbers, texts and lists of them, and of what operators make of these. Refused for anything else."""
     tree = _parsed(text.strip() if isinstance(text, str) else text)
-    for node in ast.walk(tree):
+    todo: list[tuple[ast.AST, bool]] = [(tree, False)]  # nodes, and whether one stands below an operator
+    while todo:
+        node, below = todo.pop()
         if not isinstance(node, PLAIN):
             raise Refused(f"{type(node).__name__} in an expression")
-        if isinstance(node, ast.BinOp):
-            _modest(node)
+        _modest(node, below)
+        below |= isinstance(node, ast.BinOp)
+        todo += [(child, below) for child in ast.iter_child_nodes(node)]
     return eval(compile(tree, "<answer>", "eval"), {"__builtins__": {}}, {})
 
 
@@ -63,17 +66,16 @@ def symbolic(code: str, local_dict: dict[str, Any] | None, global_dict: dict[str
     return eval(compile(tree, "<answer>", "eval"), {**global_dict, "__builtins__": {}}, local_dict or {})
 
 
-def _modest(node: ast.BinOp) -> None:
-    """Refused for operators on texts and lists ([0] * 10**9 took 8 GB), and for powers and shifts by more than 64."""
-    for part in ast.walk(node):
-        if isinstance(part, ast.List | ast.Tuple | ast.Set | ast.Dict) or (
-            isinstance(part, ast.Constant) and not isinstance(part.value, int | float)
-        ):
-            raise Refused("operators on more than numbers")
-    if isinstance(node.op, ast.Pow | ast.LShift) and not (
-        isinstance(node.right, ast.Constant) and isinstance(node.right.value, int) and node.right.value <= 64
-    ):
-        raise Refused("too large a power")
+def _modest(node: ast.AST, below: bool) -> None:
+    """Refused for operators on texts and lists ([0] * 10**9 took 8 GB), and for powers and shifts by more than 64. `below`:
+    the node is a part of what an operator works on."""
+    many = isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Dict)
+    if below and (many or (isinstance(node, ast.Constant) and not isinstance(node.value, int | float))):
+        raise Refused("operators on more than numbers")
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow | ast.LShift):
+        by = node.right
+        if not (isinstance(by, ast.Constant) and isinstance(by.value, int) and by.value <= 64):
+            raise Refused("too large a power")
 
 
 def _parsed(text: Any) -> ast.Expression:

@@ -250,9 +250,8 @@ def load(
     kept, held = sides
     if not valid and len(kept) > 1:
         times = Counter(one.ids.tobytes() for one in kept)
-        once = [
-            i for i, one in enumerate(kept) if times[one.ids.tobytes()] == 1
-        ]  # of repeated ones a copy would be trained on
+        # Of repeated ones a copy would be trained on.
+        once = [i for i, one in enumerate(kept) if times[one.ids.tobytes()] == 1]
         out = {*(once or range(len(kept)))[::every]}
         held, kept = [kept[i] for i in sorted(out)], [one for i, one in enumerate(kept) if i not in out]
     if not kept:

@@ -101,15 +101,9 @@ COMMANDS = {
 }
 # Flags of recipes whose value may be a path. A model's or a task's may be a name as well, of a run or of the pocket world.
 FILES = ("data", "labels", "index", "search", "gold", "model", "reward", "task", "judge")
-NAMES = ("model", "reward", "task", "judge")
-PLACES = (
-    ".gguf",
-    ".jsonl",
-    ".parquet",
-    ".py",
-    ".gz",
-    ".zst",
-)  # what the name of a file ends with, and none of a run does
+NAMES = ("model", "reward", "gold", "judge", "task")
+# What the name of a file ends with, and none of a run does.
+PLACES = (".gguf", ".jsonl", ".parquet", ".py", ".gz", ".zst")
 
 
 def usage() -> str:
@@ -226,7 +220,8 @@ def _absolute(config: Any) -> Any:
     for name in FILES:
         path = getattr(config, name, None)
         if isinstance(path, str) and path:
-            place, at, step = path.partition("@") if name in ("model", "reward") else (path, "", "")
+            checkpoint = name in NAMES and not expand(path).exists()  # run@400
+            place, at, step = path.partition("@") if checkpoint else (path, "", "")
             named = name in NAMES and "/" not in place and Path(place).suffix not in PLACES
             if not named and expand(place).exists():
                 found[name] = f"{expand(place).resolve()}{at}{step}"

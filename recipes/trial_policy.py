@@ -46,57 +46,69 @@ def planned(
 
 def of_task(config: "grpo.Config") -> Plan:
     """What `lab grpo` would do."""
-    model, per = reinforce.opened(config, lazy=True), config.batch_size or grpo.PROMPTS
-    with tasks.opened(config.task, config.data) as task:
-        facts = {"task": f"{task.name}, {per} problems a step, {config.group_size} replies each"}
-        longest = asked(model, task)
-    return planned(
-        config, model, longest, facts, config.kl > 0, lambda iters, safe: practised(config, iters, per if safe else 1)
-    )
+    per = config.batch_size or grpo.PROMPTS
+    return asked(config, per, "step", config.kl > 0, lambda iters, safe: practised(config, iters, per if safe else 1))
 
 
 def of_rounds(config: "rejection.Config") -> Plan:
     """What `lab rejection` would do."""
     from recipes import rejection as recipe
 
-    model, per = reinforce.opened(config, lazy=True), config.batch_size or recipe.PROMPTS
+    per = config.batch_size or recipe.PROMPTS
+    return asked(config, per, "round", False, lambda iters, safe: kept(config, iters, per if safe else 1, per))
+
+
+def asked(
+    config: "grpo.Config | rejection.Config",
+    per: int,
+    when: str,
+    reference: bool,
+    work: Callable[[int, bool], Iterator[Work]],
+) -> Plan:
+    """`planned`, for so many problems of a task each step or round; prompts are as long as the longest of some."""
+    model = reinforce.opened(config, lazy=True)
     with tasks.opened(config.task, config.data) as task:
-        facts = {"task": f"{task.name}, {per} problems a round, {config.group_size} replies each"}
-        longest = asked(model, task)
-    return planned(
-        config, model, longest, facts, False, lambda iters, safe: kept(config, iters, per if safe else 1, per)
-    )
-
-
-def asked(model: Model, task: Task) -> int:
-    """Tokens of the longest of some prompts."""
-    return max(len(chat.prompt(model.tokenizer, task.problem(seed).messages)) for seed in range(FEW))
+        facts = {"task": f"{task.name}, {per} problems a {when}, {config.group_size} replies each"}
+        longest = max(len(chat.prompt(model.tokenizer, task.problem(seed).messages)) for seed in range(FEW))
+    return planned(config, model, longest, facts, reference, work)
 
 
 def practised(config: "grpo.Config", iters: int, per: int) -> Iterator[Work]:
     """The parts of the time of `lab grpo`: a real step, and the replies of a look."""
-    model, whole_step = reinforce.opened(config), config.batch_size or grpo.PROMPTS
+    model = reinforce.opened(config)
     reference = grpo.Reference(config, model) if config.kl else None
     tuning.confine(config, model)
-    pupil = grpo.Pupil(Learner(model.network, Schedule(GENTLE, 100), config.optimizer or "adamw"), Penalty(config.kl))
-    record = cast(Any, SimpleNamespace(name="plan", saved_step=0))
     with tasks.opened(config.task, config.data) as task, reinforce.toolbox(config, model) as tools:
-        loss = policy_gradient(config.temp, grpo.clip_of(config, model), tools.banned)
+        clip, half = grpo.clip_of(config, model), grpo.in_half(model)
+        loss = policy_gradient(config.temp, clip, tools.banned)
 
-        def step(count: int) -> float:
-            course = grpo.Course(replace(config, batch_size=count), record, model, task, tools, pupil, loss,
-                                 lambda one: grpo.priced(one, config.call_price), config.advantage, reference,
-                                 config.inner_steps, config.truncate is not None or grpo.in_half(model),
-                                 grpo.clip_of(config, model))  # fmt: skip
-            return timed(lambda: course.step(1))
+        def course(few: Any, record: Any, pupil: grpo.Pupil) -> grpo.Course:
+            return grpo.Course(few, record, model, task, tools, pupil, loss,
+                               lambda one: grpo.priced(one, config.call_price), config.advantage, reference,
+                               config.inner_steps, config.truncate is not None or half, clip)  # fmt: skip
 
-        def steps() -> tuple[float, str]:
-            step(1)  # warms up
-            return step(per) * whole_step / per, "a step measured here"
-
-        yield Work("steps", iters, steps, True)
+        yield stepped(config, config.kl, model, iters, per, course)
         yield from looked(config, iters, model, task, tools)
     yield Work("start", 1, lambda: (START, ""))
+
+
+def stepped(
+    config: reinforce.Replies, kl: float, model: Model, iters: int, per: int,
+    course: Callable[[Any, Any, grpo.Pupil], grpo.Course],
+) -> Work:  # fmt: skip
+    """The steps, of which one is taken for real with `per` problems: `course(config, record, pupil)` takes it."""
+    pupil = grpo.Pupil(Learner(model.network, Schedule(GENTLE, 100), config.optimizer or "adamw"), Penalty(kl))
+    record = cast(Any, SimpleNamespace(name="plan", saved_step=0))
+    whole_step = config.batch_size or grpo.PROMPTS
+
+    def step(count: int) -> float:
+        return timed(lambda: course(replace(config, batch_size=count), record, pupil).step(1))
+
+    def steps() -> tuple[float, str]:
+        step(1)  # warms up
+        return step(per) * whole_step / per, "a step measured here"
+
+    return Work("steps", iters, steps, True)
 
 
 def kept(config: "rejection.Config", iters: int, per: int, whole_round: int) -> Iterator[Work]:

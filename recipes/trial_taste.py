@@ -3,14 +3,12 @@ is measured by a judge whom nothing that a reward model imports may know."""
 
 from collections.abc import Iterator
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from lab import rankings, reward, weights
-from lab.kl import Penalty
 from lab.learn import Learner, Schedule
 from lab.loss import Clip, policy_gradient
 from lab.pairwise import implied, passes
@@ -20,7 +18,7 @@ from recipes.ranking import Request, whole
 from recipes.rehearsal import START
 from recipes.reward_model import Sets
 from recipes.trial import FEW, GENTLE, on_rankings
-from recipes.trial_policy import looked, planned
+from recipes.trial_policy import looked, planned, stepped
 
 if TYPE_CHECKING:
     from recipes import dpo, rlhf
@@ -93,23 +91,14 @@ def pleased(config: "rlhf.Config", iters: int, per: int) -> Iterator[Work]:
     task = taste.opened(reward.load(str(config.reward)), model, config.data, config.pessimism)
     reference = grpo.Reference(config, model)
     tuning.confine(config, model)
-    pupil = grpo.Pupil(Learner(model.network, Schedule(GENTLE, 100), config.optimizer or "adamw"), Penalty(config.kl))
-    record = cast(Any, SimpleNamespace(name="plan", saved_step=0))
-    whole_step = config.batch_size or grpo.PROMPTS
     with reinforce.toolbox(config, model) as tools:
         apart = grpo.in_half(model)
         loss = policy_gradient(config.temp, Clip(truncate=grpo.TRUNCATE) if apart else None, tools.banned)
 
-        def step(count: int) -> float:
-            few = replace(config, batch_size=count)
-            course = grpo.Course(few, record, model, task, tools, pupil, loss, lambda one: taste.ended(one, 1.0),
-                                 config.advantage, reference, apart=apart)  # fmt: skip
-            return timed(lambda: course.step(1))
+        def course(few: Any, record: Any, pupil: grpo.Pupil) -> grpo.Course:
+            return grpo.Course(few, record, model, task, tools, pupil, loss, lambda one: taste.ended(one, 1.0),
+                               config.advantage, reference, apart=apart)  # fmt: skip
 
-        def steps() -> tuple[float, str]:
-            step(1)  # warms up
-            return step(per) * whole_step / per, "a step measured here"
-
-        yield Work("steps", iters, steps, True)
+        yield stepped(config, config.kl, model, iters, per, course)
         yield from looked(replace(config, examine=min(config.examine, len(task.apart))), iters, model, task, tools)
     yield Work("start", 1, lambda: (START, ""))

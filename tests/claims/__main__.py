@@ -71,12 +71,12 @@ def measure(claim: Claim, seed: int, fresh: bool) -> dict[str, float]:
     return findings.of_run(folder)
 
 
-def call(args: list[str], home: Path, show: bool = False) -> str:
-    """Run `lab ARGS` on one BLAS thread; what it prints, unless it is shown."""
+def call(args: list[str], home: Path, show: bool = False, root: Path = ROOT) -> str:
+    """Run `lab ARGS` on one BLAS thread, with the code of `root`; what it prints, unless it is shown."""
     print("$ lab", *args, flush=True)
     own = {"LAB_HOME": str(home), "OPENBLAS_NUM_THREADS": "1"}
     args = [word.replace("HOME/", f"{home}/") for word in args]
-    done = subprocess.run([sys.executable, "-m", "recipes", *args], check=True, cwd=ROOT, env=os.environ | own, text=True,
+    done = subprocess.run([sys.executable, "-m", "recipes", *args], check=True, cwd=root, env=os.environ | own, text=True,
                           stdout=None if show else subprocess.PIPE)  # fmt: skip
     return done.stdout or ""
 

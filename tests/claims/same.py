@@ -13,7 +13,6 @@ hashes and says so ("same"); else it stays stale, and what differs is told. Two 
 import argparse
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from typing import Any
 
 from recipes import findings, record
 from recipes.record import ROOT
-from tests.claims.__main__ import keep
+from tests.claims.__main__ import call, keep
 from tests.claims.table import CLAIMS, FACTS, Claim
 
 SEED = 0
@@ -90,40 +89,27 @@ def outcome(claim: Claim, root: Path, home: Path) -> dict[str, Any]:
         (home / f"{name}-seed-{SEED}").symlink_to(ROOT / "weights" / shipped)
         (home / shipped).symlink_to(ROOT / "weights" / shipped)
     if FACTS in claim.more and not (root / FACTS).exists():
-        call(["index", "pocket", "--strangers", "300", "--out", FACTS], root, home)
+        call(["index", "pocket", "--strangers", "300", "--out", FACTS], home, root=root)
     made = [
         one for other in CLAIMS for one in other.first(SEED) if f"HOME/{one[0]}" in claim.more
     ]  # also what another made
     for out, words in {out: words for out, words in made}.items():
-        call([*words, "--out", str(home / out)], root, home)
+        call([*words, "--out", str(home / out)], home, root=root)
     words = claim.command(SEED)
     if claim.json:
-        found = record.flat(json.loads(call(words, root, home)))
+        found = record.flat(json.loads(call(words, home, root=root)))
     else:
         if "--iters" in words:
             at = words.index("--iters")
             words = [*words[:at], *words[at + 2 :]]
         words[words.index("--name") + 1] = "run"
-        call([*words, *BRIEF.get(claim.name, ["--iters", "2"])], root, home)
+        call([*words, *BRIEF.get(claim.name, ["--iters", "2"])], home, root=root)
         found = findings.of_run(home / "run")
     found = {k: v for k, v in found.items() if re.fullmatch(claim.keep or ".*", k)}
     told = {k: str(v) for k, v in found.items() if not any(k == t or k.endswith((f".{t}", f"_{t}")) for t in TIMES)}
     for file in sorted(home.glob("run*/*.safetensors")):
         told[file.relative_to(home).as_posix()] = hashlib.sha256(file.read_bytes()).hexdigest()
     return told
-
-
-def call(words: list[str], root: Path, home: Path) -> str:
-    """Run `lab WORDS` with the code of `root` on one BLAS thread; what it prints."""
-    own = {"LAB_HOME": str(home), "OPENBLAS_NUM_THREADS": "1"}
-    words = [word.replace("HOME/", f"{home}/") for word in words]
-    done = subprocess.run(
-        [sys.executable, "-m", "recipes", *words], cwd=root, env=os.environ | own, text=True, check=False,
-        capture_output=True,
-    )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"lab {' '.join(words)} in {root}: {done.stderr[-500:]}")
-    return done.stdout
 
 
 def git(*words: str) -> str:
