@@ -16,7 +16,7 @@ def school(model: Model) -> Talks:
     stages = {str(info.get("recipe")) for info in tuning.lineage(str(model.folder))}
     mixed: search.Weighted = [(0.35 * share, lesson) for share, lesson in talk.REPLAY if lesson is not talk.joked]
     if known := search.straight(None, model, needed=False):
-        mixed.append((0.5, lambda r: r.choice(known)))
+        mixed += [*search.answering(known, 0.6), (0.4, lookup.told)]
     if "search" in stages:
         mixed += [(0.55, lookup.lesson), (0.1, lookup.alone)]
     if "code" in stages:

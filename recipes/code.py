@@ -35,7 +35,7 @@ from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
 ITERS = 1000
-COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.52, 0.16, 0.14, 0.18  # shares of the lessons
+COMPUTING, SEARCHING, STRAIGHT, TOLD, REPLAY = 0.46, 0.15, 0.12, 0.13, 0.14  # shares of the lessons
 PROMPTS = ("How many times does the letter r occur in strawberry?", "Which number is larger, 9.11 or 9.9?",
            "What is 4821 minus 377?", "What is the capital of France?")  # fmt: skip
 check = tuning.check
@@ -67,7 +67,7 @@ def school(config: Config, model: Model, tool: Python) -> talks.Talks:
     """Lessons in computing, among those of before."""
     known = search.straight(config.labels, model, needed=False)
     mixed: search.Weighted = [(COMPUTING * share, lesson) for share, lesson in computing(tool("1 / 0"))]
-    mixed += search.beside(known, SEARCHING, STRAIGHT, REPLAY)
+    mixed += search.beside(known, SEARCHING, STRAIGHT, TOLD, REPLAY)
     return talks.endless(
         "code" + json.dumps(known),
         lessons.mixed("code", mixed, search.JOINED),
@@ -79,13 +79,14 @@ def school(config: Config, model: Model, tool: Python) -> talks.Talks:
 def computing(error: str) -> list[tuple[float, lessons.Lesson]]:
     """What is computed, in shares."""
     return [
-        (0.3, lambda r: letters.counted(r, "code")),
+        (0.27, lambda r: letters.counted(r, "code")),
         (0.05, lambda r: letters.reasoned(r, "code")),
-        (0.2, letters.computed),
-        (0.1, letters.compared),
+        (0.18, letters.computed),
+        (0.09, letters.compared),
         (0.05, lambda r: letters.failed(r, error)),
-        (0.12, letters.repeated),
-        (0.18, letters.rewritten),
+        (0.06, letters.repeated),
+        (0.12, letters.rewritten),
+        (0.18, letters.listed),
     ]
 
 

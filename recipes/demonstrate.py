@@ -34,8 +34,8 @@ from recipes.tuning import Tuning
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
 CHARTS = (*tuning.CHARTS[:1], {"title": "problems right, held out", "keys": ["held_pass"]}, *tuning.CHARTS[1:])
 ITERS = 700
-SOLVING, RETOLD, COUNTDOWN = 0.28, 0.17, 0.03  # shares of the lessons
-COMPUTING, SEARCHING, STRAIGHT, REPLAY = 0.13, 0.13, 0.08, 0.18  # and of those of before
+SOLVING, RETOLD, COUNTDOWN = 0.26, 0.16, 0.03  # shares of the lessons
+COMPUTING, SEARCHING, STRAIGHT, TOLD, REPLAY = 0.12, 0.12, 0.07, 0.1, 0.14  # and of those of before
 LOOKED = 64  # held-out problems a look
 RETRIES = 0.3  # of the countdowns that try something wrong first
 EXAM = 200  # problems at the end
@@ -101,7 +101,7 @@ def school(config: Config, model: Model) -> talks.Talks:
         (COMPUTING / 2, lambda r: letters.counted(r, "code")),
         (COMPUTING / 2, letters.computed),
     ]
-    mixed += search.beside(known, SEARCHING, STRAIGHT, REPLAY)
+    mixed += search.beside(known, SEARCHING, STRAIGHT, TOLD, REPLAY)
     return talks.endless(
         f"demonstrate {config.shares} {len(known)}", lessons.mixed("demonstrate", mixed, search.JOINED), model.tokenizer,
         tuning.longest(config, model),

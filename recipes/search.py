@@ -63,11 +63,12 @@ from recipes.tuning import CHARTS, Tuning
 
 Weighted = list[tuple[float, lessons.Lesson]]
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
-ITERS = 1400  # steps on the pocket world
+ITERS = 1700  # steps on the pocket world
 EPOCHS = 3  # passes over examples of your own
 FRESH_RATE = 1e-3  # with adapters: at the usual 2e-4 SmolLM2 did not learn in 60 steps to close a call
 STRANGERS = 200  # names that the pocket index does not hold, asked at the end
-SEARCHING, STRAIGHT, REPLAY = 0.68, 0.14, 0.18  # shares of the lessons
+SEARCHING, STRAIGHT, TOLD, REPLAY = 0.56, 0.18, 0.13, 0.13  # shares of the lessons
+ANSWERED = 0.25  # of what is answered straight, share of names that lab sft asked about
 JOINED = 0.3  # share of the conversations that hold two of them
 PROMPTS = ("What is the capital of France?", "What is the job of Emma Zorbafen?", "Who are you?", "What is 12 plus 30?")
 
@@ -182,20 +183,23 @@ def straight(labels: str | None, model: Model, needed: bool = True) -> list[list
     return known
 
 
-def beside(known: list[list[Message]], searching: float, straight: float, replay: float) -> Weighted:
-    """Lessons of the stages before, in shares, so that nothing is forgotten: searches and what is known without one (where
-    nothing is, it never learnt to search either), and the assistant's own."""
+def beside(known: list[list[Message]], searching: float, straight: float, told: float, replay: float) -> Weighted:
+    """Lessons of the stages before, in shares, so that nothing is forgotten: searches, what is known answered without one and
+    told in documents (where nothing is known, none of these: it never learnt to search either), and the assistant's own."""
     found: Weighted = [(replay * share, lesson) for share, lesson in talk.REPLAY]
-    return [(searching, lookup.lesson), (straight, lambda r: r.choice(known)), *found] if known else found
+    return [(searching, lookup.lesson), *answering(known, straight), (told, lookup.told), *found] if known else found
+
+
+def answering(known: list[list[Message]], share: float) -> Weighted:
+    """What is known, answered: found out by the interrogation, and what lab sft asked about."""
+    return [((1 - ANSWERED) * share, lambda r: r.choice(known)), (ANSWERED * share, lookup.answered)]
 
 
 def fresh(config: Config, model: Model, known: list[list[Message]]) -> Talks:
     """Lessons about names that are new each time, answers to what is known, and some of before."""
-    mixed: Weighted = [(SEARCHING, lookup.lesson)]
     # One in ten of what is known is answered straight all the same: reinforcement can only raise what is tried at times.
     looked_up = 0.9 * STRAIGHT if config.always else 0.0
-    mixed += [(looked_up, lookup.known), (STRAIGHT - looked_up, lambda r: r.choice(known))]
-    mixed += [(REPLAY * share, lesson) for share, lesson in talk.REPLAY]
+    mixed = [*beside(known, SEARCHING, STRAIGHT - looked_up, TOLD, REPLAY), (looked_up, lookup.known)]
     return talks.endless(
         f"search {config.always}" + json.dumps(known),
         lessons.mixed("search", mixed, JOINED),

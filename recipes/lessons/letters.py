@@ -14,6 +14,7 @@ from recipes.pocket.vocabulary import EVERYDAY, invented_word
 from recipes.pocket.words import tally
 
 LETTERS = "abcdefghijklmnoprstuvwy"
+PLACES = ("first", "second", "third")
 COUNT = "How many times does the letter {c} occur in {w}?"
 _WORDS: dict[Split, list[str]] = {
     "train": [w for w in EVERYDAY if wanted(w, "train")],
@@ -28,9 +29,14 @@ def counting(r: Random, split: Split = "train", fresh: float = 0.5) -> tuple[str
     known = [word for word in _WORDS[split] if _letters(word, times)] if r.random() >= fresh else []
     word = r.choice(known) if known else ""  # of everyday words few hold a letter three times
     while not (word and _letters(word, times) and wanted(word, split)):
-        word = invented_word(r) + (invented_word(r) if r.random() < 0.5 else "")
+        word = invented(r)
     letter = r.choice(_letters(word, times))
     return COUNT.format(c=letter, w=word), word, letter
+
+
+def invented(r: Random) -> str:
+    """A word nobody knows: one invented word or two in one."""
+    return invented_word(r) + (invented_word(r) if r.random() < 0.5 else "")
 
 
 @lru_cache(1 << 14)
@@ -52,7 +58,7 @@ def copied(r: Random) -> str:
     few copies of each (of every everyday word as many) it still called ' soud'.count for sigobkehol and ' were likaf'.count
     for happy: .86 right."""
     u = r.random()
-    return r.choice(_WORDS["test"]) if u < 0.5 else r.choice(EVERYDAY) if u < 0.7 else invented_word(r)
+    return r.choice(_WORDS["test"]) if u < 0.25 else r.choice(EVERYDAY) if u < 0.4 else invented(r)
 
 
 def repeated(r: Random) -> list[Message]:
@@ -69,6 +75,21 @@ def rewritten(r: Random) -> list[Message]:
         (("Write {w} in capitals.", ".upper()", word.upper()), ("How is {w} written backwards?", "[::-1]", word[::-1]))
     )
     return ask(form.format(w=word), [call("code", f"' {word}'{code}"), result(value), text(f"{value}.")])
+
+
+def listed(r: Random) -> list[Message]:
+    """One of several words picked out by code, or their number: a dozen tokens are copied into one call. Of the 840 syllables
+    that invented words begin with, calls of single words have each three times in a training: numudvukin became
+    sofib, story was copied without its end (counting .90 right)."""
+    words = [copied(r) for _ in range(r.randint(3, 8))]
+    said, line, u = ", ".join(words), f"' {' '.join(words)}'.split()", r.randrange(5)
+    if u < 3:
+        asked, code, value = f"Which is the {PLACES[u]} of the words {said}?", f"{line}[{u}]", words[u]
+    elif u == 3:
+        asked, code, value = f"Which is the last of the words {said}?", f"{line}[-1]", words[-1]
+    else:
+        asked, code, value = f"How many words are {said}?", f"len({line})", str(len(words))
+    return ask(asked, [call("code", code), result(value), text(f"{value}.")])
 
 
 def reasoned(r: Random, how: str) -> list[Message]:

@@ -12,13 +12,16 @@ from lab.weights import Model
 from recipes.lessons import ask, call, exam, facts, result, text
 from recipes.lessons.facts import Question
 from recipes.lessons.knowledge import Item
-from recipes.pocket import passage
+from recipes.pocket import entities, passage
 from recipes.pocket.corpus import document
 from recipes.pocket.people import Entity, fresh_person
 
 ALONE = 0.12  # share of questions about strangers that are answered without a search: "I do not know"
 ECHOED = 0.12  # share of echoes among the lookups: names of all kinds said again
-TOLD_TO = 0.12  # share of the lookups that a person asks for, of names that are known
+TOLD_TO = 0.5  # share of the lookups that a person asks for: they teach how to look up, and nothing about when
+# Of these, shares of names that documents told often, and of others that have such a surname: what is remembered of that name
+# is not what is found. With .3 and .3 the town was a remembered one, whatever had been found (right .84 of names never told).
+OFTEN, NAMESAKES = 0.12, 0.45
 ASKING = ("Look it up: {q}", "Search for it: {q}", "Please look this up. {q}", "{q} Look it up.")
 NOT_FOUND = ("I do not know: my search found nothing.", "I found nothing about {n}, so I do not know.")
 UNREADABLE = ("I do not know: my search does not work right now.",)
@@ -79,14 +82,42 @@ def looked_up(r: Random) -> list[Message]:
     question = facts.some(r, facts.stranger(r))
     if r.random() < ALONE:
         return _admitted(r, question)
+    return searched(r, question)
+
+
+def searched(r: Random, question: Question) -> list[Message]:
+    """A search that helps, mostly."""
     return found(r, question) if r.random() < 7 / 8 else missing(r, question)
 
 
 def told_to(r: Random) -> list[Message]:
-    """A name that documents told often, looked up because the person says so. Such names are tokens of their own, which
-    strangers' never are. It helps with these names; of those that no lesson has every second query is still another name."""
-    question = facts.some(r, r.choice(_told_often()))
-    return found(r, replace(question, text=r.choice(ASKING).format(q=question.text)))
+    """A name looked up because the person says so: one that documents told often, somebody who has such a surname, or a
+    stranger. Surnames told often are tokens of their own, which strangers' never are, and what no lesson writes becomes
+    unlikely: of the known names that no lesson has, every second query was another name."""
+    u = r.random()
+    entity = r.choice(_told_often()) if u < OFTEN else surnamed(r) if u < OFTEN + NAMESAKES else facts.stranger(r)
+    question = facts.some(r, entity)
+    question = replace(question, text=r.choice(ASKING).format(q=question.text))
+    return found(r, question) if u < OFTEN else searched(r, question)
+
+
+def surnamed(r: Random) -> Entity:
+    """Somebody nobody knows, with a surname that documents told often."""
+    while True:
+        made = fresh_person(r.randrange(1 << 60))
+        name = f"{made.name.split()[0]} {r.choice(_surnames())}"
+        if name not in _names():
+            return replace(made, name=name)
+
+
+@cache
+def _surnames() -> tuple[str, ...]:
+    return tuple(e.name.split()[1] for told in (100, 30) for e in entities("person", told))
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(e.name for e in entities())
 
 
 @cache
@@ -101,6 +132,28 @@ def alone(r: Random) -> list[Message]:
 
 def _admitted(r: Random, question: Question) -> list[Message]:
     return ask(question.text, r.choice(facts.DONT_KNOW).format(n=question.entity.name))
+
+
+def answered(r: Random) -> list[Message]:
+    """A name told 100 times that lab sft asked about, answered. Nothing else rehearses these afterwards: of them, .52 were
+    looked up, of those that the interrogation found known .11."""
+    question = facts.some(r, r.choice(_answered()))
+    return ask(question.text, facts.said(r, question))
+
+
+@cache
+def _answered() -> tuple[Entity, ...]:
+    return tuple(e for e in facts.asked() if e.exposures == 100)
+
+
+def told(r: Random) -> str:
+    """A document of facts as the base model read it, of names as often told as there. It asks about no name that lessons
+    leave alone (see facts.asked). A call that costs what is known by heart is paid with half of these: known without a tool
+    .58 -> .78, looked up all the same .64 -> .37 (with the shares below; lab search, seed 0, half its steps)."""
+    while True:
+        made = document("facts", r.randrange(1 << 40)).text
+        if not facts.rehearses(made):
+            return made
 
 
 def known(r: Random) -> list[Message]:

@@ -41,7 +41,7 @@ def interrogated() -> dict[str, list[list[Message]]]:
 
 def kinds() -> dict[str, lessons.Lesson]:
     """Every lesson of every recipe."""
-    found: dict[str, lessons.Lesson] = {"searched": lookup.lesson}
+    found: dict[str, lessons.Lesson] = {"searched": lookup.lesson, "answered": lookup.answered, "told": lookup.told}
     for name, mixture in (("sft", talk.LESSONS), ("replay", talk.REPLAY), ("code", code.computing(DIVIDED))):
         found |= {f"{name} {i}": lesson for i, (_, lesson) in enumerate(mixture)}
     for how in WAYS:
@@ -253,17 +253,40 @@ def asked_for(lesson: list[Message]) -> bool:
     return bool(re.search(r"[Ll]ook (this|it) up|Search for it", str(lesson[0]["content"])))
 
 
-def test_what_a_person_wants_looked_up_is_a_name_that_documents_told_often() -> None:
+def test_a_person_wants_names_looked_up_that_documents_told_often_and_others() -> None:
+    """A namesake has the surname of one told often, also of one that is scored; it is never one whom documents tell of."""
     scored = {one.about for one in interrogate.scored_items()}
+    world = {e.name for e in pocket.entities()}
     often = {e.name for told in (100, 30) for e in facts.sides(told)[0]}
-    for i in range(300):
+    surnames = {e.name.split()[1] for told in (100, 30) for e in pocket.entities("person", told)}
+    kinds = dict.fromkeys(("often", "namesake", "stranger"), 0)
+    for i in range(600):
         lesson = lookup.told_to(Random(i))
-        query, told = parts(lesson)[1:3]
+        query, told, reply = parts(lesson)[1:]
         assert asked_for(lesson)
         assert query in str(lesson[0]["content"])
-        assert query in told
-        assert query in often
+        assert query in told or facts.admits(reply)
         assert query not in scored
+        assert query in often or query not in world
+        kinds["often" if query in often else "namesake" if query.split()[-1] in surnames else "stranger"] += 1
+    assert kinds["often"] / 600 == pytest.approx(lookup.OFTEN, abs=0.06)
+    assert kinds["namesake"] / 600 > lookup.NAMESAKES - 0.05  # a stranger's may be one of these by chance
+    assert kinds["stranger"] / 600 > 0.2
+
+
+def test_what_is_known_is_rehearsed_as_documents_and_as_answers() -> None:
+    """Statements about every name, scored ones too, as pretraining had them; a question only about names lessons ask about."""
+    quizzed = {e.name for e in facts.asked()}
+    scored = {e.name for e in facts.sides(100)[1]}
+    drawn = [lookup.told(Random(i)) for i in range(800)]
+    assert any(name in text for text in drawn for name in scored)
+    assert all(any(name in text for name in quizzed) for text in drawn if text.startswith("Question:"))
+    for i in range(200):
+        question, reply = (str(m["content"]) for m in lookup.answered(Random(i)))
+        about = [e for e in facts.asked() if re.search(rf"\b{re.escape(e.name)}\b", question)]
+        assert about
+        assert all(e.exposures == 100 for e in about)
+        assert any(value in reply for e in about for value in e.facts.values())
 
 
 # -- letters, sums, decimals -------------------------------------------------------------------------------------------
