@@ -148,8 +148,7 @@ def _answered() -> tuple[Entity, ...]:
 
 def told(r: Random) -> str:
     """A document of facts as the base model read it, of names as often told as there. It asks about no name that lessons
-    leave alone (see facts.asked). A call that costs what is known by heart is paid with half of these: known without a tool
-    .58 -> .78, looked up all the same .64 -> .37 (with the shares below; lab search, seed 0, half its steps)."""
+    leave alone (see facts.asked)."""
     while True:
         made = document("facts", r.randrange(1 << 40)).text
         if not facts.rehearses(made):
