@@ -16,12 +16,12 @@ def school(model: Model) -> Talks:
     stages = {str(info.get("recipe")) for info in tuning.lineage(str(model.folder))}
     mixed: search.Weighted = [(0.35 * share, lesson) for share, lesson in talk.REPLAY if lesson is not talk.joked]
     if known := search.straight(None, model, needed=False):
-        mixed += [*search.answering(known, 0.6), (0.4, lookup.told)]
+        mixed += [*search.answering(known, 0.4), (0.4, lookup.told)]
     if "search" in stages:
-        mixed += [(0.55, lookup.lesson), (0.1, lookup.alone)]
+        mixed += [(0.3, lookup.lesson), (0.5, lookup.bare), (0.15, lookup.alone)]
     if "code" in stages:
-        mixed += [(0.3, lambda r: letters.counted(r, "code")), (0.05, letters.computed)]
+        mixed += [(0.35, lambda r: letters.counted(r, "code")), (0.05, letters.computed)]
     if stages & {"demonstrate", "grpo"}:
-        mixed += [(0.35, lambda r: solve.lesson(r, IN_WORDS)), (0.2, solve.retold)]
+        mixed += [(0.45, lambda r: solve.lesson(r, IN_WORDS)), (0.2, solve.retold)]
     key = f"before {sorted(stages)} {len(known)}"
     return talks.endless(key, lessons.mixed("before", mixed, JOINED), model.tokenizer, model.context)

@@ -85,6 +85,11 @@ def looked_up(r: Random) -> list[Message]:
     return searched(r, question)
 
 
+def bare(r: Random) -> list[Message]:
+    """A question about somebody new, with a search nobody asked for: when to look up, which less than half of `lesson` says."""
+    return searched(r, facts.some(r, facts.stranger(r)))
+
+
 def searched(r: Random, question: Question) -> list[Message]:
     """A search that helps, mostly."""
     return found(r, question) if r.random() < 7 / 8 else missing(r, question)
