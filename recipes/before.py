@@ -20,7 +20,7 @@ def school(model: Model) -> Talks:
     if "search" in stages:
         mixed += [(0.3, lookup.lesson), (0.5, lookup.bare), (0.15, lookup.alone)]
     if "code" in stages:
-        mixed += [(0.35, lambda r: letters.counted(r, "code")), (0.05, letters.computed)]
+        mixed += [(0.35, lambda r: letters.counted(r, "code")), (0.05, letters.computed), (0.1, letters.compared)]
     if stages & {"demonstrate", "grpo"}:
         mixed += [(0.45, lambda r: solve.lesson(r, IN_WORDS)), (0.2, solve.retold)]
     key = f"before {sorted(stages)} {len(known)}"
