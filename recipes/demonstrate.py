@@ -7,8 +7,8 @@ is forgotten.
 
 Expected, pocket preset, 700 steps (seeds 0 / 1; 11 CPU-minutes on a core of 37 GFLOP/s), 200 held-out problems of one to four
 operations at temperature 1: right .09 / .11; direct .86 / .84 of the replies and right in .04 / .03, bare steps .08 / .10 and
-.13 / .25, prose .07 / .07 and .77 / .92. At once not even one operation comes out (0 of 93 with an earlier base): so the start is as
-good as the share that thinks. One lesson in six is a problem told again as pretraining wrote it; without these prose was
+.13 / .25, prose .07 / .07 and .77 / .92. At once not even one operation comes out (0 of 93 with an earlier base): so the start
+is as good as the share that thinks. One lesson in six is a problem told again as pretraining wrote it; without these prose was
 right in .43.
 
 Examples:

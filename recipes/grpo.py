@@ -8,8 +8,9 @@ tokens), on held-out problems of one to four operations at temperature 1: right 
 -> .98 / .97), replies that think .15 / .17 -> 1.00, all in prose (.08 / .06 before), though bare steps were shown as often;
 tokens of a reply 12 / 11 -> 62 / 62. Most of it comes in the first ten steps (.74 / .74): which way of solving suits it is
 found at once. What goes wrong after is a sum (5 + 2 = 8), or a sentence is left out, and that changes slowly: at a rate of 1e-3
-or a falling one too (an earlier base). Run on to 150 steps it still rises (the lineage before): .80, .82, .84, .85, .79, .81, .81, .84,
-.85, .85 after 60, 70, ... 150 (seed 0; 64 problems, 4 replies each), .86, .85, .84, .88, .91, .86, .91, .89, .91, .91 (seed 1).
+or a falling one too (an earlier base). Run on to 150 steps it still rises (the lineage before): .80, .82, .84, .85, .79, .81,
+.81, .84, .85, .85 after 60, 70, ... 150 (seed 0; 64 problems, 4 replies each), .86, .85, .84, .88, .91, .86, .91, .89, .91, .91
+(seed 1).
 
 When to search (--task facts, --call-price 0.25, 100 steps from `lab search`, seeds 0 / 1; 1.9 CPU-minutes): known names that
 no lesson has are looked up .52 / .69 -> .31 / .23 of the time and never-told ones .92 / .85 -> .90 / .86; right .56 / .52 ->

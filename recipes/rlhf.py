@@ -17,12 +17,14 @@ look). Gold trains nothing. Each look names and keeps the text with the highest 
 the best held-out gold stays, as NAME@best, and --patience or --max-kl end the run in time.
 
 Measured on jokes, seeds 0 / 1, held-out prompts (a reward model of 1,000 rankings of what `lab grpo` left; gains in standard
-deviations of the start's replies, 1.8 / 1.5). With the price, 60 steps, 2 CPU-minutes: proxy +.04 / +.17 -> +1.80 / +1.69, gold
--.15 / .02 -> 1.68 / 1.78 (+1.01 / +1.21), best 1.72 / 1.78 at steps 30 / 60, so it stays; KL 4.7 / 5.5 nats. Of other skills
-(`lab skills`, seeds 0 / 1) it keeps admissions .92 -> .93 / .93 -> .87, problems .93 -> .88 / .96 -> .83, counting with code
-.82 -> .83 / .79 -> .78, facts by heart .62 -> .50 / .66 -> .55 and searches .82 -> .69 / .84 -> .75.
-Without price and lessons, 200 steps, 3.4 CPU-minutes: gold is best at step 40 / 50 (1.70 / 1.71) and falls to .51 / .52, while
-the proxy goes on from +1.53 / +1.37 to +1.65 / +1.52; KL 17 nats. Then all replies are nearly the same ("The monkey bought an
+deviations of the start's replies, 1.8 / 2.6). With the price, 60 steps, 7 CPU-minutes on a core of 37 GFLOP/s: proxy +.19 /
++.06 -> +1.68 / +1.61, gold -.24 / -.40 -> 1.68 / 1.70 (+1.04 / +.81), best 1.68 / 1.73 at steps 60 / 40, so it stays; KL 5.9 /
+6.4 nats. Beside it nothing is lost but a few facts (`lab skills`, seeds 0 / 1): by heart .76 -> .71 / .68 -> .72, with tools
+.81 -> .83 / .68 -> .72, looked up .88 -> .77 / .86 -> .88, admitted .82 -> .95 / .78 -> .89, counted .77 -> .82 / .73 -> .83,
+problems .93 -> .90 / .95 -> .97. With half the lessons, 48 a step, it depended on chance: of two trainings from one start known
+with tools .84 -> .83 and -> .71. Where lessons asked for all lookups in words, names never told were looked up in .38. Without
+price and lessons, 200 steps, 3.4 CPU-minutes: gold is best at step 40 / 50 (1.70 / 1.71) and falls to .51 / .52, while the
+proxy goes on from +1.53 / +1.37 to +1.65 / +1.52; KL 17 nats. Then all replies are nearly the same ("The monkey bought an
 onion. Then the onion bought the bakery.", proxy +1.68, gold .38), so no group teaches anything more: not shown is gold below
 where it began.
 
