@@ -12,11 +12,12 @@ or a falling one too (an earlier base). Run on to 150 steps it still rises (the 
 .81, .84, .85, .85 after 60, 70, ... 150 (seed 0; 64 problems, 4 replies each), .86, .85, .84, .88, .91, .86, .91, .89, .91, .91
 (seed 1).
 
-When to search (--task facts, --call-price 0.25, 100 steps from `lab search`, seeds 0 / 1; 4 CPU-minutes): right .65 / .63 -> .81
-/ .74. Known names that no lesson has are looked up .42 / .43 -> .36 / .47 of the time and never-told ones .85 / .77 -> .89 / .80:
-what is looked up comes out right now, and then a quarter off is no reason against it. In the lineage before, where every second
-query for a known name was another's, it was .52 / .69 -> .31 / .23. From a model that looks up everything (lab search --always,
-an earlier base) it does not come about: .88 -> 1.00, since a reply without a call is tried too seldom and was right only in .63.
+When to search (--task facts, --call-price 0.25, 100 steps from `lab search`, seeds 0 / 1; 4 CPU-minutes): right .65 / .63 ->
+.81 / .74. Known names that no lesson has are looked up .42 / .43 -> .36 / .47 of the time and never-told ones .85 / .77 -> .89
+/ .80: what is looked up comes out right now, and then a quarter off is no reason against it. In the lineage before, where every
+second query for a known name was another's, it was .52 / .69 -> .31 / .23. From a model that looks up everything (lab search
+--always, an earlier base) it does not come about: .88 -> 1.00, since a reply without a call is tried too seldom and was right
+only in .63.
 
 Whether it pays to check and try again (--task countdown, from `lab demonstrate`, seed 0; 1.1 CPU-minutes): here it does not. Of
 .22 attempts a reply that were taken back .00 are left after ten steps; right .04 -> .12.

@@ -4,9 +4,10 @@ Facts told 100 to 0 times in pretraining are asked three times: as they are, aft
 after that passage and another about somebody else. No conversation
 of the lessons asks any of the questions.
 
-Expected on pocket-search, 10 CPU-s: told 100 / 30 / 10 / 3 / 1 / 0 times .57 / .03 / .04 / .08 / .03 / .01 right from its
-weights (it has learnt to look up or to admit), .95 / .91 / .76 / .78 / .89 / .79 with the passage (a second lineage .93-1.00),
-and .38 to .56 where another passage stands beside it: it reads the value, but hardly tells two names apart.
+Expected on pocket-search, 20 CPU-s: told 100 / 30 / 10 / 3 / 1 / 0 times .74 / .05 / .04 / .05 / .05 / .00 right from its
+weights (it has learnt to look up or to admit), .96 / .98 / .91 / .93 / 1.00 / .97 with the passage (a second lineage .95 / .98
+/ .89 / .93 / .97 / .97), and .33 to .62 where another passage stands beside it: it reads the value, but hardly tells two names
+apart.
 
 Examples:
   lab context                          the newest model
