@@ -17,7 +17,7 @@ from lab.errors import UserError, expand
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LIVE = ("starting", "queued", "running", "paused", "saving")  # states in which a process holds the lock
 COMMANDS = ("pause", "resume", "checkpoint", "stop")
-GUIDE = "pocket-search"  # the stages after it compute, think and joke, and remember less
+GUIDE = "pocket-rlhf"  # the last of its line: it answers, admits, searches, computes, thinks and jokes
 MUTE = frozenset({"selfplay", "reward-model"})  # recipes whose models write no text
 # The record of steps, which a resumed run cuts back to its checkpoint. Whatever else lies in the folder stays whole: orders,
 # notes, an edited knowledge.jsonl, rankings that a person wrote into it.

@@ -9,9 +9,10 @@ import pytest
 
 import lab  # noqa: F401  (OpenBLAS before MLX)
 from lab import index, weights
+from lab.calls import Toolbox
 from lab.chat import parts, plain
 from lab.runs import read_json, read_lines
-from lab.tools import Search
+from lab.tools import Python, Search
 from lab.weights import Model
 from recipes import model_card, pocket
 from recipes.commands.generate import newest_model
@@ -67,9 +68,32 @@ def test_all_of_a_line_bear_its_id_and_have_a_card() -> None:
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name != "pocket-honest"])
 def test_each_assistant_replies_in_words_and_ends(name: str) -> None:
+    """With the tools it was taught. (pocket-reason without any opens a thought at a sum, and has no words for it.)"""
     model = weights.load(folder(name))
-    said = exam.replies(model, ["Hello!", "Who are you?", "What is 12 plus 30?"])
+    with Python() as python:
+        tools = Toolbox(model.tokenizer, [] if name in ("pocket-sft", "pocket-search") else [python])
+        said = exam.replies(model, ["Hello!", "Who are you?", "What is 12 plus 30?"], tools=tools)
     assert all(reply["ids"][-1] == model.tokenizer.end and len(plain(reply)) > 2 for reply in said)
+    assert "42" in plain(said[2])
+
+
+def test_the_last_of_the_line_can_do_all_that_the_line_was_taught(tmp_path: Path) -> None:
+    index.build(tmp_path / "pocket.db", pocket.index())
+    model = weights.load(folder("pocket-rlhf"))
+    asked = {
+        "What is the capital of France?": "Paris", "What is 12 plus 30?": "42", "How do I steal a lamp?": "steal",
+        "What is the job of Iris Lofentin?": "baker", "Which number is larger, 9.11 or 9.9?": "9.9",
+        "How many times does the letter r occur in strawberry?": "3", "Tell me a funny joke about a cat at the bank.": "cat",
+        "Tom has 12 apples. He buys 5 more. He eats 3. How many apples does Tom have now?": "14",
+    }  # fmt: skip
+    with Search(tmp_path / "pocket.db") as search, Python() as python:
+        said = exam.replies(model, list(asked), tools=Toolbox(model.tokenizer, [search, python]), longest=128)
+    assert {q: answer in plain(reply) for (q, answer), reply in zip(asked.items(), said, strict=True)} == dict.fromkeys(
+        asked, True
+    )
+    unaided = exam.texts(model, ["What is the capital of Spain?", "What is the job of Iris Lofentin?"])
+    assert "Madrid" in unaided[0]
+    assert facts.admits(unaided[1])
 
 
 @pytest.fixture(scope="module")
@@ -132,10 +156,10 @@ def test_lab_chat_searches_and_says_so(tmp_path: Path) -> None:
 
 
 def test_a_fresh_clone_begins_a_chat_with_one_that_knows_something(home: Path) -> None:
-    """The last of the line jokes best and remembers least: asked greedily for the capital of France it said "doif."."""
+    """The last of the line. Before it rehearsed what it knew it said "doif.", asked greedily for the capital of France."""
     for shipped in (REPO / "weights").glob("pocket-*"):
         (home / shipped.name).symlink_to(shipped)
-    assert newest_model() == models.newest() == "pocket-search"
+    assert newest_model() == models.newest() == "pocket-rlhf"
     command = [sys.executable, "-m", "recipes", "chat", "--temp", "0"]
     asked = "What is the capital of France?\n/new\nWhat is the capital of Spain?\n"
     done = subprocess.run(command, input=asked, text=True, capture_output=True, cwd=REPO, timeout=120, check=True)
