@@ -22,8 +22,8 @@ deviations of the start's replies, 1.8 / 2.6). With the price, 60 steps, 7 CPU-m
 6.4 nats. Beside it nothing is lost but a few facts (`lab skills`, seeds 0 / 1): by heart .76 -> .71 / .68 -> .72, with tools
 .81 -> .83 / .68 -> .72, looked up .88 -> .77 / .86 -> .88, admitted .82 -> .95 / .78 -> .89, counted .77 -> .82 / .73 -> .83,
 problems .93 -> .90 / .95 -> .97. With half the lessons, 48 a step, it depended on chance: of two trainings from one start known
-with tools .84 -> .83 and -> .71. Where half of the lookups beside it were asked
-for in words, names never told were looked up in .38.
+with tools .84 -> .83 and -> .71. Where half of the lookups beside it were asked for in
+words, names never told were looked up in .38.
 
 Without price and lessons, 200 steps, 10 CPU-minutes: gold is best early (.61 / 1.69) and ends at -.69 / .58, in seed 0 below
 where it began, while the proxy goes on to +1.29 / +1.82; KL 24 / 20 nats. All replies are the same by then ("A king walked to

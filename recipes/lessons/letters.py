@@ -54,9 +54,8 @@ def counted(r: Random, how: str) -> list[Message]:
 
 
 def copied(r: Random) -> str:
-    """A word to copy, mostly one whose letters are held out: a model copies only tokens that it has copied before. With a
-    few copies of each (of every everyday word as many) it still called ' soud'.count for sigobkehol and ' were likaf'.count
-    for happy: .86 right."""
+    """A word to copy, mostly an invented one, often one whose letters are held out: a model copies only tokens that it has
+    copied before. With a few copies of each it still called ' soud'.count for sigobkehol and ' were likaf'.count for happy."""
     u = r.random()
     return r.choice(_WORDS["test"]) if u < 0.25 else r.choice(EVERYDAY) if u < 0.4 else invented(r)
 
@@ -79,8 +78,8 @@ def rewritten(r: Random) -> list[Message]:
 
 def listed(r: Random) -> list[Message]:
     """One of several words picked out by code, or their number: a dozen tokens are copied into one call. Of the 840 syllables
-    that invented words begin with, calls of single words have each three times in a training: numudvukin became
-    sofib, story was copied without its end (counting .90 right)."""
+    that invented words begin with, calls of single words have each three times in a training: numudvukin became sofib, of
+    hokapbobob the end was left out (counting .90 right)."""
     words = [copied(r) for _ in range(r.randint(3, 8))]
     said, line, u = ", ".join(words), f"' {' '.join(words)}'.split()", r.randrange(5)
     if u < 3:

@@ -68,10 +68,10 @@ def test_all_of_a_line_bear_its_id_and_have_a_card() -> None:
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name != "pocket-honest"])
 def test_each_assistant_replies_in_words_and_ends(name: str) -> None:
-    """With the tools it was taught. (pocket-reason without any opens a thought at a sum, and has no words for it.)"""
+    """Without a tool; but pocket-reason then opens a thought at a sum, and has no words for it."""
     model = weights.load(folder(name))
     with Python() as python:
-        tools = Toolbox(model.tokenizer, [] if name in ("pocket-sft", "pocket-search") else [python])
+        tools = Toolbox(model.tokenizer, [python] if name == "pocket-reason" else [])
         said = exam.replies(model, ["Hello!", "Who are you?", "What is 12 plus 30?"], tools=tools)
     assert all(reply["ids"][-1] == model.tokenizer.end and len(plain(reply)) > 2 for reply in said)
     assert "42" in plain(said[2])
@@ -88,9 +88,8 @@ def test_the_last_of_the_line_can_do_all_that_the_line_was_taught(tmp_path: Path
     }  # fmt: skip
     with Search(tmp_path / "pocket.db") as search, Python() as python:
         said = exam.replies(model, list(asked), tools=Toolbox(model.tokenizer, [search, python]), longest=128)
-    assert {q: answer in plain(reply) for (q, answer), reply in zip(asked.items(), said, strict=True)} == dict.fromkeys(
-        asked, True
-    )
+    answers = [plain(reply) for reply in said]
+    assert [a for a, right in zip(answers, asked.values(), strict=True) if right not in a] == []
     unaided = exam.texts(model, ["What is the capital of Spain?", "What is the job of Iris Lofentin?"])
     assert "Madrid" in unaided[0]
     assert facts.admits(unaided[1])

@@ -109,10 +109,8 @@ def test_a_newcomer_presses_4_types_and_reads(pocket: Path) -> None:
         assert "base model, it continues your text" in shown
         assert "9.11 or 9.9?" in shown
         assert "0/512 context" in shown
-        free, screen.talk.draw = (
-            screen.talk.draw,
-            replace(screen.talk.draw, seed=7),
-        )  # one reply in fifty is of a token or two
+        free = screen.talk.draw
+        screen.talk.draw = replace(free, seed=7)  # one reply in fifty is of a token or two
         await pilot.press(*"1 day")  # digits in a text are no rooms
         assert screen.is_current
         await pilot.press("enter")
