@@ -33,9 +33,9 @@ from recipes.tuning import Tuning
 
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
 CHARTS = (*tuning.CHARTS[:1], {"title": "problems right, held out", "keys": ["held_pass"]}, *tuning.CHARTS[1:])
-ITERS = 700
-SOLVING, RETOLD, COUNTDOWN = 0.26, 0.16, 0.03  # shares of the lessons
-COMPUTING, SEARCHING, STRAIGHT, TOLD, REPLAY = 0.12, 0.12, 0.07, 0.1, 0.14  # and of those of before
+ITERS = 750
+SOLVING, RETOLD, COUNTDOWN = 0.26, 0.14, 0.03  # shares of the lessons
+COMPUTING, SEARCHING, STRAIGHT, TOLD, REPLAY = 0.14, 0.12, 0.08, 0.11, 0.12  # and of those of before
 LOOKED = 64  # held-out problems a look
 RETRIES = 0.3  # of the countdowns that try something wrong first
 EXAM = 200  # problems at the end
@@ -98,8 +98,8 @@ def school(config: Config, model: Model) -> talks.Talks:
         (SOLVING, lambda r: solve.lesson(r, config.shares)),
         (RETOLD, solve.retold),
         (COUNTDOWN, lambda r: solve.countdown_lesson(r, RETRIES)),
-        (COMPUTING / 2, lambda r: letters.counted(r, "code")),
-        (COMPUTING / 2, letters.computed),
+        (0.7 * COMPUTING, lambda r: letters.counted(r, "code")),
+        (0.3 * COMPUTING, letters.computed),
     ]
     mixed += search.beside(known, SEARCHING, STRAIGHT, TOLD, REPLAY)
     return talks.endless(

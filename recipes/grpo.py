@@ -63,7 +63,7 @@ from lab.runs import read_json
 from lab.samples import bucketed
 from lab.task import Score, Task
 from lab.weights import Model
-from recipes import reinforce, tasks, tuning
+from recipes import before, reinforce, tasks, tuning
 from recipes.estimate import Plan
 from recipes.reinforce import Asking, Replies
 
@@ -72,6 +72,9 @@ PROMPTS = 16  # problems a step
 TRUNCATE = (
     2.0  # the most that a ratio counts in half precision (Espeholt et al. 2018, arXiv:1802.01561, on stale actors)
 )
+ABOUT: dict[str, before.Skill] = {  # what a task of the pocket world trains is not demonstrated beside it
+    "problems": "solving", "longer": "solving", "countdown": "solving", "counting": "computing", "facts": "knowing",
+}  # fmt: skip
 PATIENCE = 5  # steps without any group that teaches, before it is said
 
 
@@ -90,6 +93,9 @@ class Config(Asking):
     truncate: float | None = None
     """Instead of clipping: the ratio as a weight, at most this (with one inner step 2 by default where the model computes
     in half precision)."""
+    replay: int = 96
+    """Pocket world: conversations of the stages before that are learnt beside each step, so that nothing is forgotten; none
+    about what the task itself is about."""
     kl: float = 0.0
     """Price of a nat of divergence from the model it began as, taken from the reward."""
     kl_target: float | None = None
@@ -103,6 +109,8 @@ def check(config: Config) -> None:
         raise UserError("--group-size 1: a reply is compared with others to the same problem; give 2 or more")
     if config.inner_steps < 1:
         raise UserError(f"--inner-steps {config.inner_steps}: must be at least 1")
+    if config.replay < 0:
+        raise UserError(f"--replay {config.replay}: must be 0 or more conversations")
     if config.call_price < 0:
         raise UserError(f"--call-price {config.call_price}: must be 0 or above")
     if not (0 < config.clip_low < 1 and config.clip_high > 0 and config.kl >= 0):
@@ -138,9 +146,12 @@ def learn(config: Config, record: Run, model: Model, task: Task, tools: Toolbox)
                     clip_of(config, model))  # fmt: skip
     look = partial(reinforce.examined, config, record, model, task, tools)
     reinforce.begin(config, record, model, task, pupil, look, f"{course.per_step} problems a step")
+    beside = rehearsal(config, model)
     dull = 0
     for step in record.steps(iters):
         groups, told = course.step(step)
+        if beside:
+            told["replay_loss"] = beside.step(record, pupil.learner, step)
         dull = dull + 1 if not any(one.advantage for group in groups for one in group) else 0
         if dull == step == PATIENCE:
             record.say(nothing(config, told))
@@ -213,6 +224,13 @@ class Course:
         drawn = [s.weight != 0 for s in some]
         off = np.concatenate([(p - s.logp)[d] for p, s, d in zip(now, some, drawn, strict=True) if s.logp is not None])
         return np.exp(off), float(np.abs(off).mean()) if off.size else 0.0
+
+
+def rehearsal(config: Config, model: Model) -> before.Rehearsal | None:
+    """What is learnt beside each step: with a task of the pocket world, what its lineage was taught before."""
+    if config.task not in ABOUT:
+        return None
+    return before.rehearsal(model, config.seed, config.replay, ABOUT[config.task])
 
 
 def priced(one: Episode, price: float) -> Score:

@@ -38,6 +38,7 @@ CHARTS: tuple[dict[str, Any], ...] = (
     {"title": "calls: of known names, of never-told ones", "keys": ["held_called known", "held_called never", "calls"]},
     {"title": "truncated", "keys": ["truncated"]},
     {"title": "KL from the reference, nats a reply", "keys": ["kl"]},
+    {"title": "loss on lessons of before", "keys": ["replay_loss"]},
     {"title": "gradient norm", "keys": ["grad_norm"]},
     {"title": "tokens a second", "keys": ["tok_s"]},
     {"title": "memory, GB", "keys": ["mem_active", "mem_peak", "mem_cache", "mem_process", "mem_swap"]},

@@ -52,14 +52,13 @@ from lab.calls import Toolbox
 from lab.display import CONTROLS
 from lab.errors import UserError, expand
 from lab.kl import Penalty
-from lab.learn import keeping, memory_stats
-from lab.loss import Clip, nll, policy_gradient
+from lab.learn import memory_stats
+from lab.loss import Clip, policy_gradient
 from lab.parts import plain
 from lab.rankings import text_of
 from lab.rollout import Episode
 from lab.run import Run
 from lab.runs import read_lines, write_atomic
-from lab.samples import bucketed
 from lab.task import Score
 from lab.weights import Model
 from recipes import before, grpo, reinforce, taste, tuning
@@ -169,6 +168,11 @@ def run(config: Config, record: Run) -> None:
         Practice(config, record, model, task, tools).learn()
 
 
+def rehearsal(config: Config, model: Model) -> before.Rehearsal | None:
+    """What is learnt beside each step, where prompts are the pocket world's."""
+    return None if config.data else before.rehearsal(model, config.seed, config.replay)
+
+
 class Look(NamedTuple):
     """What is known of a look at held-out prompts: gold is NaN where nobody measures."""
 
@@ -201,18 +205,15 @@ class Practice:
         reinforce.begin(config, record, model, self.task, pupil, self.look, f"{course.per_step} prompts a step")
         rows = list(read_lines(record.folder / "metrics.jsonl"))
         self.looks = looks(rows)
-        school = before.school(model) if config.replay and not config.data else None
+        beside = rehearsal(config, model)
         ended = [int(row["step"]) for row in rows if row.get("event") == "end"]
         iters = ended[0] if ended else reinforce.steps(config)
         for step in record.steps(iters):
             price = pupil.penalty.price
             groups, told = course.step(step)
             told = worth(told) | {"kl_price": price}
-            if school:
-                lessons = school.draw(config.seed, step, config.replay)
-                again = bucketed(lessons, model.tokenizer.pad or 0, most=model.pass_tokens)
-                with keeping(record):
-                    told["replay_loss"] = learner.step(step, again, nll).loss
+            if beside:
+                told["replay_loss"] = beside.step(record, learner, step)
             due = step % config.steps_per_eval == 0 or step == iters
             seen, held = self.look(step) if due else ({}, [])
             why = over(config, self.looks, told["kl"]) if step < iters else ""

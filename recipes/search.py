@@ -63,7 +63,7 @@ from recipes.tuning import CHARTS, Tuning
 
 Weighted = list[tuple[float, lessons.Lesson]]
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
-ITERS = 1700  # steps on the pocket world
+ITERS = 2000  # steps on the pocket world
 EPOCHS = 3  # passes over examples of your own
 FRESH_RATE = 1e-3  # with adapters: at the usual 2e-4 SmolLM2 did not learn in 60 steps to close a call
 STRANGERS = 200  # names that the pocket index does not hold, asked at the end

@@ -16,7 +16,7 @@ from lab.rollout import Episode
 from lab.samples import bucketed
 from lab.task import Task
 from lab.weights import Model
-from recipes import grpo, practice, reinforce, tasks, tuning
+from recipes import before, grpo, practice, reinforce, tasks, tuning
 from recipes.estimate import Plan, Work, timed
 from recipes.rehearsal import START
 from recipes.trial import FEW, GENTLE, memory
@@ -87,22 +87,29 @@ def practised(config: "grpo.Config", iters: int, per: int) -> Iterator[Work]:
                                lambda one: grpo.priced(one, config.call_price), config.advantage, reference,
                                config.inner_steps, config.truncate is not None or half, clip)  # fmt: skip
 
-        yield stepped(config, config.kl, model, iters, per, course)
+        yield stepped(config, config.kl, model, iters, per, course, grpo.rehearsal(config, model))
         yield from looked(config, iters, model, task, tools)
     yield Work("start", 1, lambda: (START, ""))
 
 
 def stepped(
     config: reinforce.Replies, kl: float, model: Model, iters: int, per: int,
-    course: Callable[[Any, Any, grpo.Pupil], grpo.Course],
+    course: Callable[[Any, Any, grpo.Pupil], grpo.Course], beside: before.Rehearsal | None,
 ) -> Work:  # fmt: skip
-    """The steps, of which one is taken for real with `per` problems: `course(config, record, pupil)` takes it."""
+    """The steps, of which one is taken for real with `per` problems, and as large a share of the lessons `beside` it:
+    `course(config, record, pupil)` takes it."""
     pupil = grpo.Pupil(Learner(model.network, Schedule(GENTLE, 100), config.optimizer or "adamw"), Penalty(kl))
     record = cast(Any, SimpleNamespace(name="plan", saved_step=0))
     whole_step = config.batch_size or grpo.PROMPTS
 
+    def one(count: int) -> None:
+        course(replace(config, batch_size=count), record, pupil).step(1)
+        if beside:
+            some = replace(beside, count=max(1, beside.count * count // whole_step))
+            some.step(record, pupil.learner, 1)
+
     def step(count: int) -> float:
-        return timed(lambda: course(replace(config, batch_size=count), record, pupil).step(1))
+        return timed(lambda: one(count))
 
     def steps() -> tuple[float, str]:
         step(1)  # warms up

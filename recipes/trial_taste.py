@@ -87,6 +87,8 @@ def of_rlhf(config: "rlhf.Config") -> Plan:
 
 def pleased(config: "rlhf.Config", iters: int, per: int) -> Iterator[Work]:
     """The parts of its time: one real step, and the replies of a look."""
+    from recipes import rlhf as recipe
+
     model = reinforce.opened(config)
     task = taste.opened(reward.load(str(config.reward)), model, config.data, config.pessimism)
     reference = grpo.Reference(config, model)
@@ -99,6 +101,6 @@ def pleased(config: "rlhf.Config", iters: int, per: int) -> Iterator[Work]:
             return grpo.Course(few, record, model, task, tools, pupil, loss, lambda one: taste.ended(one, 1.0),
                                config.advantage, reference, apart=apart)  # fmt: skip
 
-        yield stepped(config, config.kl, model, iters, per, course)
+        yield stepped(config, config.kl, model, iters, per, course, recipe.rehearsal(config, model))
         yield from looked(replace(config, examine=min(config.examine, len(task.apart))), iters, model, task, tools)
     yield Work("start", 1, lambda: (START, ""))

@@ -1,6 +1,7 @@
 """Counting letters, sums and decimals: by head, step by step, or with code."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from random import Random
 
@@ -149,9 +150,26 @@ def calculation(r: Random, size: int, split: Split = "train") -> tuple[str, str,
             return f"What is {a} {word} {b}?", f"{a} {sign} {b}", str(compute(a, sign, b))
 
 
+# Lines that the sandbox cannot run. A call that should have worked is answered with what it says to one of these: the lesson
+# is the reply to an error, and no lesson writes a wrong line.
+BROKEN = ("' banana'.count('n", "12 + + ", "count", "12 34", "'a'.cont('a')")
+NOT_RUN = ("I do not know: my code did not run.", "My code has an error, so I do not know.")
+
+
 def failed(r: Random, error: str) -> list[Message]:
     """A calculation that has no answer, and says so. `error` is what the tool says to a division by zero."""
     a = r.randint(2, 999)
     form = r.choice(("What is {a} divided by 0?", "Divide {a} by 0."))
     reply = "That has no answer: nothing can be divided by zero."
     return ask(form.format(a=a), [call("code", f"{a} / 0"), result(error), text(reply)])
+
+
+def broken(r: Random, errors: Sequence[str]) -> list[Message]:
+    """A count or a calculation whose line did not run (see BROKEN), and so no answer. Without these an error that the model had
+    made was answered with a number."""
+    if r.random() < 0.5:
+        asked, word, letter = counting(r)
+        code = f"' {word}'.count('{letter}')"
+    else:
+        asked, code, _ = calculation(r, r.choice((99, 999, 9999)))
+    return ask(asked, [call("code", code), result(r.choice(errors)), text(r.choice(NOT_RUN))])

@@ -42,7 +42,11 @@ def interrogated() -> dict[str, list[list[Message]]]:
 def kinds() -> dict[str, lessons.Lesson]:
     """Every lesson of every recipe."""
     found: dict[str, lessons.Lesson] = {"searched": lookup.lesson, "answered": lookup.answered, "told": lookup.told}
-    for name, mixture in (("sft", talk.LESSONS), ("replay", talk.REPLAY), ("code", code.computing(DIVIDED))):
+    for name, mixture in (
+        ("sft", talk.LESSONS),
+        ("replay", talk.REPLAY),
+        ("code", code.computing(lambda line: DIVIDED)),
+    ):
         found |= {f"{name} {i}": lesson for i, (_, lesson) in enumerate(mixture)}
     for how in WAYS:
         found[f"counted {how}"] = lambda r, how=how: letters.counted(r, how)
@@ -171,7 +175,7 @@ def test_every_lesson_is_a_sample_with_something_to_train() -> None:
 
 def digest() -> str:
     """A sum of the first lessons of every stream."""
-    streams = {"sft": talk.LESSONS, "replay": talk.REPLAY, "code": code.computing(DIVIDED)}
+    streams = {"sft": talk.LESSONS, "replay": talk.REPLAY, "code": code.computing(lambda line: DIVIDED)}
     streams["kinds"] = [(1.0, lesson) for lesson in kinds().values()]
     drawn = [lessons.mixed(name, mixture)(seed) for name, mixture in streams.items() for seed in range(150)]
     return hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
@@ -313,7 +317,8 @@ def test_code_gives_what_the_lesson_shows() -> None:
     with Python() as tool:
         error = tool("1 / 0")
         assert error == DIVIDED
-        counts = dict.fromkeys(code.computing(error), 0)
+        counts, errors = dict.fromkeys(code.computing(tool), 0), {tool(line) for line in letters.BROKEN}
+        assert all(one.startswith("Error: ") for one in errors)
         for _, lesson in counts:
             for i in range(40):
                 reply = lesson(Random(f"code {i}"))[1]
@@ -321,6 +326,10 @@ def test_code_gives_what_the_lesson_shows() -> None:
                     continue
                 call, result, said = chat.parts(reply)
                 assert (call["type"], call["tool"], result["type"]) == ("call", "code", "result")
+                if result["text"] in errors:  # shown in place of what the line gives: no lesson writes a wrong one
+                    float(tool(call["text"]))
+                    assert said["text"] in letters.NOT_RUN
+                    continue
                 assert tool(call["text"]) == result["text"], call
                 if result["text"] == error:
                     assert "no answer" in said["text"]
