@@ -44,16 +44,16 @@ def rehearsal(model: Model, seed: int, count: int, but: Skill = "") -> Rehearsal
 
 
 def school(model: Model, but: Skill = "") -> Talks:
-    """Conversations of the pocket world's stages that the model's lineage went through, in about equal shares; no jokes, which
+    """Conversations of the pocket world's stages that the model's lineage went through, what is known the most; no jokes, which
     is what preferences are about, and nothing of the skill that is optimised itself. More than half of them are two in one
     (see lessons.mixed)."""
     stages = {str(info.get("recipe")) for info in tuning.lineage(str(model.folder))}
     mixed: search.Weighted = [(0.35 * share, lesson) for share, lesson in talk.REPLAY if lesson is not talk.joked]
     known = search.straight(None, model, needed=False) if but != "knowing" else []
     if known:
-        mixed += [*search.answering(known, 0.4), (0.4, lookup.told)]
+        mixed += [*search.answering(known, 0.9), (0.7, lookup.told)]
     if but != "knowing" and "search" in stages:
-        mixed += [(0.3, lookup.lesson), (0.5, lookup.bare), (0.15, lookup.alone)]
+        mixed += [(0.3, lookup.lesson), (0.5, lookup.bare), (0.08, lookup.alone)]
     if but != "computing" and "code" in stages:
         mixed += [(0.35, lambda r: letters.counted(r, "code")), (0.05, letters.computed), (0.1, letters.compared)]
     if but != "solving" and stages & {"demonstrate", "grpo"}:
