@@ -11,14 +11,15 @@ import pytest
 from lab import chat, episodes, index, weights
 from lab.chat import Message
 from lab.hub_chat import offering
+from lab.marks import marks
 from lab.model import Shape, Transformer
 from lab.runs import read_lines
 from lab.tokenizer import Tokenizer
-from recipes import grpo, reinforce
+from recipes import before, demonstrate, grpo, reinforce
 from recipes.lessons import solve
 from recipes.tasks import POCKET, load_task
 from tests.lab.test_chat import CHATML, build_hermes
-from tests.recipes.conftest import Here, Refused, same
+from tests.recipes.conftest import REPO, Here, Refused, same
 
 FEW = ["--batch-size", "3", "--group-size", "3", "--examine", "2", "--max-tokens", "12", "--steps-per-eval", "2"]
 
@@ -155,8 +156,59 @@ def test_bad_flags_are_refused(refused: Refused, small: Path, tmp_path: Path) ->
         (["--task", "nosuch"], "problems"),
         (["--call-price", "-1"], "call-price"),
         (["--truncate", "0.5"], "truncate"),
+        (["--replay", "-1"], "replay"),
     ):
         refused("grpo", "--model", "pocket-sft", *flags, says=says)
+
+
+# -- lessons of before, beside -----------------------------------------------------------------------------------------
+
+
+def test_beside_a_task_of_the_pocket_world_it_learns_on_what_it_was_taught(
+    here: Here, small: Path, judge: Path, tmp_path: Path
+) -> None:
+    def lost(name: str, *flags: object) -> list[float | None]:
+        said = here("grpo", "--model", "pocket-sft", "--iters", "2", "--name", name, *FEW, *flags)
+        assert said.code == 0, said
+        return [row.get("replay_loss") for row in rows(small / name)]
+
+    told = lost("beside", "--task", "counting", "--replay", "4")
+    assert all(loss is not None and 0 < loss < 20 for loss in told), told
+    assert lost("alone", "--task", "counting", "--replay", "0") == [None, None]
+    assert lost("own", "--task", judge, "--data", tmp_path / "rows.jsonl", "--replay", "4") == [None, None]
+    assert not np.array_equal(*(network_of(small / name) for name in ("beside", "alone")))
+
+
+def network_of(folder: Path) -> np.ndarray:
+    """Its embeddings."""
+    return np.array(weights.load(str(folder)).network.model.embed_tokens.weight)
+
+
+def test_what_the_task_is_about_is_not_demonstrated_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the shipped line, whose stages were taught all of these."""
+    monkeypatch.setenv("LAB_HOME", str(REPO / "weights"))
+    model = weights.load(str(REPO / "weights" / "pocket-rlhf"))
+    found = marks(model.tokenizer)
+    pairs = {"think": found.think, "search": found.search, "code": found.code}
+
+    def opened(but: before.Skill) -> dict[str, int]:
+        drawn = before.school(model, but).draw(0, 1, 200)
+        return {name: sum(pair[0] in one.ids for one in drawn) for name, pair in pairs.items() if pair}
+
+    whole = opened("")
+    assert whole.keys() == pairs.keys()
+    assert min(whole.values()) > 10, whole
+    for but, none in (("solving", "think"), ("knowing", "search"), ("computing", "code")):
+        told = opened(but)
+        assert [name for name in told if not told[name]] == [none], (but, told)
+
+
+def test_a_model_that_our_lessons_never_taught_is_not_taught_them(here: Here, small: Path) -> None:
+    base = weights.load(str(small / "pocket-base"))
+    assert before.rehearsal(base, 0, 8) is None
+    taught = weights.load(str(small / "pocket-sft"))
+    assert before.rehearsal(taught, 0, 0) is None
+    assert before.rehearsal(taught, 0, 8) is not None
 
 
 # -- the pocket's own tasks ---------------------------------------------------------------------------------------------
@@ -275,7 +327,7 @@ def test_plans(here: Here, small: Path, recipe: str) -> None:
     flags = ["--batch-size", "4"] + ([] if recipe == "demonstrate" else ["--group-size", "3", "--max-tokens", "12"])
     said = here("plan", recipe, "--model", "pocket-sft", "--json", *flags)
     told = {row["event"]: row for row in map(json.loads, said.out.splitlines())}
-    assert told["plan"]["steps"] == (700 if recipe == "demonstrate" else reinforce.ITERS)
+    assert told["plan"]["steps"] == (demonstrate.ITERS if recipe == "demonstrate" else reinforce.ITERS)
     assert told["plan"]["memory"]["need"] > 4 * told["plan"]["parameters"]
     assert told["plan"]["disk"]["need"] > 0
     parts = {"grpo": {"steps", "looks", "start"}, "rejection": {"rounds", "steps", "looks", "start"}}
