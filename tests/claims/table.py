@@ -81,7 +81,8 @@ PLEASING = (
     "recipes/rlhf.py",
     "recipes/before.py",
 )
-RANKED = (("jokes.jsonl", ("rank", "--model", "grpo-seed-SEED", "--by", "gold", "--seed", "SEED")),)
+RANK = ("rank", "--model", "grpo-seed-SEED", "--by", "gold", "--seed", "SEED")
+RANKED, FEW = (("jokes.jsonl", RANK),), (("few.jsonl", (*RANK, "--prompts", "80")),)
 
 
 CLAIMS = (
@@ -166,10 +167,15 @@ CLAIMS = (
         "rlhf", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *PLEASING), (("gold_gain", ">=", 0.80),),
         ("--reward", "reward-model-seed-SEED"),
     ),
-    Claim(
+    Claim(  # of a few rankings, as a person makes them: what is learnt of a taste is little, and what is pushed on that
+        "reward-model-few", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *TASTE), (("held_accuracy", ">=", 0.55),),
+        ("--rankings", "HOME/few.jsonl"), "reward-model", makes=FEW,
+    ),
+    Claim(  # at the rate of the recipe its replies are all alike after 30 steps, and nothing more is found out
         "rlhf-free", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *PLEASING),
         (("held_reward - before_reward", ">=", 0.0), ("gold_gain", "<=", -1.0)),
-        ("--reward", "reward-model-seed-SEED", "--kl", "0", "--replay", "0", "--iters", "200"), "rlhf",
+        ("--reward", "reward-model-few-seed-SEED", "--kl", "0", "--replay", "0", "--learning-rate", "3e-4", "--iters", "150"),
+        "rlhf",
     ),
     Claim(
         "harden", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *PLEASING, "recipes/harden.py"),
