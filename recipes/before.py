@@ -15,6 +15,7 @@ from recipes.lessons import letters, lookup, solve, talk
 
 Skill = Literal["", "knowing", "computing", "solving"]
 JOINED = 0.6
+SOLVING = ("problems", "longer", "countdown")  # tasks of word problems
 IN_WORDS = (0.0, 0.0, 1.0)  # shares of direct, steps, prose: the way of solving that reinforcement settles on
 
 
@@ -38,27 +39,44 @@ class Rehearsal:
 def rehearsal(model: Model, seed: int, count: int, but: Skill = "") -> Rehearsal | None:
     """`count` lessons a step of what the model's lineage was taught, `but` for one skill; None for none of them, and of a
     lineage that no lesson of the pocket world ever taught."""
-    stages = tuning.lineage(str(model.folder))
-    taught = any(info.get("recipe") == "sft" and not info["config"].get("data") for info in stages)
-    return Rehearsal(model, school(model, but), seed, count) if count and taught else None
+    if not count or "sft" not in stages(model):
+        return None
+    return Rehearsal(model, school(model, but), seed, count)
+
+
+def stages(model: Model) -> set[str]:
+    """The recipes whose lessons of the pocket world the model's lineage went through; "solving" is reinforcement on its word
+    problems."""
+    mine = [info for info in tuning.lineage(str(model.folder)) if not info.get("config", {}).get("data")]
+    solved = any(info.get("recipe") == "grpo" and info["config"].get("task") in SOLVING for info in mine)
+    return {str(info.get("recipe")) for info in mine} | ({"solving"} if solved else set())
 
 
 def school(model: Model, but: Skill = "") -> Talks:
     """Conversations of the pocket world's stages that the model's lineage went through, what is known the most; no jokes, which
-    is what preferences are about, and nothing of the skill that is optimised itself. More than half of them are two in one
-    (see lessons.mixed)."""
-    stages = {str(info.get("recipe")) for info in tuning.lineage(str(model.folder))}
-    mixed: search.Weighted = [(0.35 * share, lesson) for share, lesson in talk.REPLAY if lesson is not talk.joked]
-    known = search.straight(None, model, needed=False) if but != "knowing" else []
+    is what preferences are about, and no reply that thinks, calls or answers as the skill that is optimised itself would have
+    it. More than half of them are two in one (see lessons.mixed)."""
+    taught, known = stages(model), search.straight(None, model, needed=False)
+    mixed: list[tuple[Skill, float, lessons.Lesson]] = [
+        ("", 0.35 * share, lesson) for share, lesson in talk.REPLAY if lesson is not talk.joked
+    ]
     if known:
-        mixed += [*search.answering(known, 0.9), (0.7, lookup.told)]
-    if but != "knowing" and "search" in stages:
-        mixed += [(0.3, lookup.lesson), (0.5, lookup.bare), (0.08, lookup.alone)]
-    if but != "computing" and "code" in stages:
-        mixed += [(0.35, lambda r: letters.counted(r, "code")), (0.05, letters.computed), (0.1, letters.compared)]
-    if but != "solving" and stages & {"demonstrate", "grpo"}:
-        mixed += [(0.45, lambda r: solve.lesson(r, IN_WORDS)), (0.2, solve.retold)]
+        mixed += [("knowing", share, lesson) for share, lesson in (*search.answering(known, 0.9), (0.7, lookup.told))]
+    if "search" in taught:
+        mixed += [("knowing", 0.3, lookup.lesson), ("knowing", 0.5, lookup.bare), ("knowing", 0.08, lookup.alone)]
+        # How to look up, without a word about when: with no call beside it at all, calls would fall of themselves.
+        mixed += [("", 0.5, lookup.told_to)] if but == "knowing" else []
+    if "code" in taught:
+        mixed += [
+            ("computing", 0.35, lambda r: letters.counted(r, "code")), ("computing", 0.05, letters.computed),
+            ("computing", 0.1, letters.compared),
+        ]  # fmt: skip
+    if "solving" in taught:
+        mixed += [("solving", 0.45, lambda r: solve.lesson(r, IN_WORDS))]
+    if "demonstrate" in taught:
+        mixed += [("solving", 0.2, solve.retold)]
     name = f"before {but}".strip()
+    weighted = [(share, lesson) for skill, share, lesson in mixed if not but or skill != but]
     return talks.endless(
-        f"{name} {sorted(stages)} {len(known)}", lessons.mixed(name, mixed, JOINED), model.tokenizer, model.context
+        f"{name} {sorted(taught)} {len(known)}", lessons.mixed(name, weighted, JOINED), model.tokenizer, model.context
     )

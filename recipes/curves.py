@@ -170,8 +170,10 @@ def _grpo(run_on: bool = False) -> Info | None:
 
 
 def _rlhf(priced: bool) -> Info | None:
-    """The newest with, or without, a price on divergence."""
-    return newest("rlhf", lambda config: (config.get("kl") != 0) == priced)
+    """The newest with a price on divergence, or with nothing that holds it."""
+    return newest(
+        "rlhf", lambda config: config.get("kl") != 0 if priced else config.get("kl") == config.get("replay") == 0
+    )
 
 
 def gamed() -> Chart | None:

@@ -94,8 +94,8 @@ class Config(Asking):
     """Instead of clipping: the ratio as a weight, at most this (with one inner step 2 by default where the model computes
     in half precision)."""
     replay: int = 96
-    """Pocket world: conversations of the stages before that are learnt beside each step, so that nothing is forgotten; none
-    about what the task itself is about."""
+    """With a task of the pocket world: conversations of the stages before that are learnt beside each step, so that nothing is
+    forgotten; none that thinks, calls or answers as the task would have it."""
     kl: float = 0.0
     """Price of a nat of divergence from the model it began as, taken from the reward."""
     kl_target: float | None = None
@@ -144,9 +144,9 @@ def learn(config: Config, record: Run, model: Model, task: Task, tools: Toolbox)
     course = Course(config, record, model, task, tools, pupil, loss, lambda one: priced(one, config.call_price),
                     config.advantage, reference, config.inner_steps, config.truncate is not None or in_half(model),
                     clip_of(config, model))  # fmt: skip
-    look = partial(reinforce.examined, config, record, model, task, tools)
-    reinforce.begin(config, record, model, task, pupil, look, f"{course.per_step} problems a step")
-    beside = rehearsal(config, model)
+    look, beside = partial(reinforce.examined, config, record, model, task, tools), rehearsal(config, model)
+    asks = f"{course.per_step} problems a step" + (f" and {config.replay} lessons of before" if beside else "")
+    reinforce.begin(config, record, model, task, pupil, look, asks)
     dull = 0
     for step in record.steps(iters):
         groups, told = course.step(step)

@@ -202,10 +202,11 @@ class Practice:
         loss = policy_gradient(config.temp, Clip(truncate=grpo.TRUNCATE) if apart else None, self.tools.banned)
         course = grpo.Course(config, record, model, self.task, self.tools, pupil, loss, self.judged, config.advantage,
                              self.reference, apart=apart)  # fmt: skip
-        reinforce.begin(config, record, model, self.task, pupil, self.look, f"{course.per_step} prompts a step")
+        beside = rehearsal(config, model)
+        asks = f"{course.per_step} prompts a step" + (f" and {config.replay} lessons of before" if beside else "")
+        reinforce.begin(config, record, model, self.task, pupil, self.look, asks)
         rows = list(read_lines(record.folder / "metrics.jsonl"))
         self.looks = looks(rows)
-        beside = rehearsal(config, model)
         ended = [int(row["step"]) for row in rows if row.get("event") == "end"]
         iters = ended[0] if ended else reinforce.steps(config)
         for step in record.steps(iters):

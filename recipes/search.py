@@ -178,7 +178,7 @@ def straight(labels: str | None, model: Model, needed: bool = True) -> list[list
             return []
         raise UserError(f"{model.name} was never interrogated; run lab interrogate first, or give --labels FILE")
     known = [row["messages"] for row in knowledge.labelled(found[0]) if row["label"] == "known"]
-    if not known:
+    if not known and needed:
         raise UserError(f"{found[0]}: nothing in it is known; interrogate the model again")
     return known
 

@@ -47,10 +47,10 @@ STAGES = (
     Stage("probes", "probes", "what a base model is", 1.2, model="pretrain"),
     Stage("sft", "sft", "conversations make it an assistant", 15.8, 1000, "pretrain", ships="pocket-sft"),
     Stage("interrogate", "interrogate", "it says what it does not know", 6.5, 700, "sft", ships="pocket-honest"),
-    Stage("search", "search", "it looks up what it does not know", 22.6, 1700, "interrogate", ships="pocket-search"),
-    Stage("code", "code", "it computes with Python", 15, 1000, "search", ships="pocket-code"),
+    Stage("search", "search", "it looks up what it does not know", 26.3, 2000, "interrogate", ships="pocket-search"),
+    Stage("code", "code", "it computes with Python", 14.8, 1100, "search", ships="pocket-code"),
     Stage("think", "think", "what tokens to think are worth", 6.6, 100, "sft", flags=("--ways", "answer", "steps", "after")),
-    Stage("demonstrate", "demonstrate", "problems solved in three styles", 11.3, 700, "code", ships="pocket-demonstrate"),
+    Stage("demonstrate", "demonstrate", "problems solved in three styles", 11.3, 750, "code", ships="pocket-demonstrate"),
     Stage("rejection", "rejection", "it imitates its own right replies", 7.5, 60, "demonstrate", asked=True),
     Stage("grpo", "grpo", "thinking appears, because it pays", 7.3, 60, "demonstrate", ships="pocket-reason"),
     Stage(

@@ -81,13 +81,19 @@ def call(args: list[str], home: Path, show: bool = False, root: Path = ROOT) -> 
     return done.stdout or ""
 
 
+def changed(claim: Claim, row: dict[str, Any]) -> list[str]:
+    """What the row's figures depend on and is another now: files, and the command itself."""
+    now = ["lab", *claim.command(row["seeds"][0])]
+    return [*(["its command"] if row["command"] != now else []), *record.changed(row, claim.depends)]
+
+
 def show(claim: Claim, row: dict[str, Any] | None) -> bool:
     """Print a claim; whether all it must show is shown."""
     print(f"\n{claim.name}: {' '.join(['lab', *claim.command(0)])}")
     if row is None:
         print("  not measured")
         return False
-    if stale := record.changed(row, claim.depends):
+    if stale := changed(claim, row):
         print(f"  STALE: {', '.join(stale[:3])}{' ...' if len(stale) > 3 else ''} changed since {row['revision']}")
     if same := row.get("same"):
         print(
@@ -114,7 +120,7 @@ def main() -> int:
     chosen = [claim for claim in CLAIMS if not args.only or claim.name in args.only]
     for claim in chosen:
         row = record.claims().get(claim.name)
-        if not args.list and (row is None or args.fresh or record.changed(row, claim.depends)):
+        if not args.list and (row is None or args.fresh or changed(claim, row)):
             files, again = record.hashes(claim.depends), args.fresh or row is not None
             with ThreadPoolExecutor(len(args.seeds)) as pool:
                 found = list(pool.map(lambda seed, c=claim, f=again: measure(c, seed, f), args.seeds))

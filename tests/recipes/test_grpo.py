@@ -172,8 +172,13 @@ def test_beside_a_task_of_the_pocket_world_it_learns_on_what_it_was_taught(
         assert said.code == 0, said
         return [row.get("replay_loss") for row in rows(small / name)]
 
-    told = lost("beside", "--task", "counting", "--replay", "4")
+    told = lost("beside", "--task", "counting", "--replay", "4", "--save-every", "1")
     assert all(loss is not None and 0 < loss < 20 for loss in told), told
+    shutil.copytree(small / "beside", small / "cut")
+    shutil.rmtree(small / "cut" / "checkpoints" / "000002")
+    said = here("grpo", "--name", "cut", "--resume")
+    assert said.code == 0, said
+    same(small / "beside" / "model.safetensors", small / "cut" / "model.safetensors")
     assert lost("alone", "--task", "counting", "--replay", "0") == [None, None]
     assert lost("own", "--task", judge, "--data", tmp_path / "rows.jsonl", "--replay", "4") == [None, None]
     assert not np.array_equal(*(network_of(small / name) for name in ("beside", "alone")))
@@ -198,9 +203,29 @@ def test_what_the_task_is_about_is_not_demonstrated_beside_it(monkeypatch: pytes
     whole = opened("")
     assert whole.keys() == pairs.keys()
     assert min(whole.values()) > 10, whole
-    for but, none in (("solving", "think"), ("knowing", "search"), ("computing", "code")):
+    for but, none in (("solving", "think"), ("computing", "code")):
         told = opened(but)
         assert [name for name in told if not told[name]] == [none], (but, told)
+
+
+def test_when_to_search_is_not_demonstrated_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only lookups that a person asks for are: they say how, and nothing about when."""
+    monkeypatch.setenv("LAB_HOME", str(REPO / "weights"))
+    model = weights.load(str(REPO / "weights" / "pocket-search"))
+    opens = marks(model.tokenizer).search
+    assert opens
+    said = [
+        model.tokenizer.decode(one.ids)
+        for one in before.school(model, "knowing").draw(0, 1, 300)
+        if opens[0] in one.ids
+    ]
+    assert len(said) > 20
+    asking = ("look it up", "search for it", "look this up")
+    assert all(any(words in one.lower() for words in asking) for one in said)
+
+
+def test_every_task_of_the_pocket_world_says_what_it_is_about() -> None:
+    assert grpo.ABOUT.keys() == POCKET.keys()
 
 
 def test_a_model_that_our_lessons_never_taught_is_not_taught_them(here: Here, small: Path) -> None:
