@@ -13,7 +13,7 @@ from lab.weights import Model
 from recipes import lessons, search, tuning
 from recipes.lessons import letters, lookup, solve, talk
 
-Skill = Literal["", "knowing", "computing", "solving"]
+Skill = Literal["", "knowing", "computing", "solving", "joking"]
 JOINED = 0.6
 SOLVING = ("problems", "longer", "countdown")  # tasks of word problems
 IN_WORDS = (0.0, 0.0, 1.0)  # shares of direct, steps, prose: the way of solving that reinforcement settles on
@@ -53,12 +53,12 @@ def stages(model: Model) -> set[str]:
 
 
 def school(model: Model, but: Skill = "") -> Talks:
-    """Conversations of the pocket world's stages that the model's lineage went through, what is known the most; no jokes, which
-    is what preferences are about, and no reply that thinks, calls or answers as the skill that is optimised itself would have
-    it. More than half of them are two in one (see lessons.mixed)."""
+    """Conversations of the pocket world's stages that the model's lineage went through, what is known the most; no reply that
+    thinks, calls, answers or jokes as the skill that is optimised itself would have it. More than half of them are two in one
+    (see lessons.mixed)."""
     taught, known = stages(model), search.straight(None, model, needed=False)
     mixed: list[tuple[Skill, float, lessons.Lesson]] = [
-        ("", 0.35 * share, lesson) for share, lesson in talk.REPLAY if lesson is not talk.joked
+        ("joking", 0.2, lesson) if lesson is talk.joked else ("", 0.35 * share, lesson) for share, lesson in talk.REPLAY
     ]
     if known:
         mixed += [("knowing", share, lesson) for share, lesson in (*search.answering(known, 0.9), (0.7, lookup.told))]

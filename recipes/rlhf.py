@@ -169,8 +169,8 @@ def run(config: Config, record: Run) -> None:
 
 
 def rehearsal(config: Config, model: Model) -> before.Rehearsal | None:
-    """What is learnt beside each step, where prompts are the pocket world's."""
-    return None if config.data else before.rehearsal(model, config.seed, config.replay)
+    """What is learnt beside each step, where prompts are the pocket world's: no jokes, which is what preferences are about."""
+    return None if config.data else before.rehearsal(model, config.seed, config.replay, "joking")
 
 
 class Look(NamedTuple):
