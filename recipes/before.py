@@ -63,7 +63,7 @@ def school(model: Model, but: Skill = "") -> Talks:
     if known:
         mixed += [("knowing", share, lesson) for share, lesson in (*search.answering(known, 0.9), (0.7, lookup.told))]
     if "search" in taught:
-        mixed += [("knowing", 0.3, lookup.lesson), ("knowing", 0.5, lookup.bare), ("knowing", 0.08, lookup.alone)]
+        mixed += [("knowing", 0.3, lookup.lesson), ("knowing", 0.5, lookup.bare), ("knowing", 0.14, lookup.alone)]
         # How to look up, without a word about when: with no call beside it at all, calls would fall of themselves.
         mixed += [("", 0.5, lookup.told_to)] if but == "knowing" else []
     if "code" in taught:

@@ -7,9 +7,9 @@ is forgotten.
 
 Expected, pocket preset, 750 steps (seeds 0 / 1; 11 CPU-minutes on a core of 37 GFLOP/s), 200 held-out problems of one to four
 operations at temperature 1: right .12 / .15; direct .80 / .76 of the replies and right in .04 / .03, bare steps .09 / .10 and
-.06 / .32, prose .12 / .14 and .78 / .69. At once not even one operation comes out (0 of 93 with an earlier base): so the start
-is as good as the share that thinks. One lesson in seven is a problem told again as pretraining wrote it; without these prose was
-right in .43.
+.06 / .32, prose .12 / .14 and .78 / .69. At once not even one operation comes out (0 of 93 with an earlier base): so the
+start is as good as the share that thinks. One lesson in seven is a problem told again as pretraining wrote it; without these
+prose was right in .43.
 
 Examples:
   lab demonstrate                                  pocket-code sees .1 steps, .1 prose, .8 direct
