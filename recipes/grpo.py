@@ -34,7 +34,7 @@ Examples:
   lab grpo --model demonstrate-1                             word problems: the model finds out that thinking pays
   lab grpo --task counting --model pocket-sft                another task of the pocket world
   lab grpo --task countdown --model demonstrate-1            make 14 out of 2, 3 and 4: does it pay to try, check, try again?
-  lab index pocket --strangers 300 --out facts.db && lab grpo --task facts --search facts.db --call-price 0.25 --model search-1
+  lab index pocket --strangers 300 --out facts.db && lab grpo --task facts --search facts.db --call-price 0.4 --model search-1
   lab grpo --task gsm8k.jsonl --model smollm2.gguf --iters 30        your rows {"prompt", "answer"}, LoRA
   lab grpo --task my_reward.py --data prompts.jsonl          reward(prompts, completions, answers) -> list of numbers
   lab grpo --task reasoning_gym:chain_sum --model NAME       a task of that library

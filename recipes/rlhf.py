@@ -33,8 +33,9 @@ the start is not shown.
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
   lab rlhf --reward reward-model-1                        jokes, with a price on divergence
-  lab rlhf --kl 0 --replay 0                              nothing holds it: watch the proxy being gamed
-  lab rlhf --kl 0 --replay 0 --patience 3                 stopped in time; then: lab chat --model rlhf-1@best
+  lab rank --by gold --prompts 80 --out few.jsonl && lab reward-model --rankings few.jsonl --name few
+  lab rlhf --reward few --kl 0 --replay 0 --learning-rate 3e-4 --iters 150     nothing holds it: watch it being gamed
+  lab rlhf --reward few --kl 0 --replay 0 --learning-rate 3e-4 --patience 3    in time; lab chat --model rlhf-1@best
   lab rlhf --kl-target 6 --pessimism 1 --reward three     steered to six nats; an ensemble of reward models
   lab rlhf --model smollm2.gguf --reward mine --data prompts.jsonl --gold Qwen/Qwen3-4B     your own; LoRA
 """
