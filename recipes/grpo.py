@@ -7,13 +7,14 @@ Beside each step of a task of the pocket world the model learns on lessons of it
 answers as the task would have it: alone, 60 steps of word problems cost known names .07 (.88 -> .81, .75 -> .68 with tools).
 
 Expected, pocket preset, 60 steps from `lab demonstrate` (seeds 0 / 1; 9 CPU-minutes on a core of 37 GFLOP/s, .42 M sampled
-tokens), on held-out problems of one to four operations at temperature 1: right .16 / .18 -> .79 / .84 (one of 4 tries .47 / .52
--> .91 / .94), replies that think .23 / .26 -> 1.00, all in prose (.15 / .12 before), though bare steps were shown as often;
-tokens of a reply 16 / 16 -> 63 / 62. Most of it comes in the first ten steps (.73 / .69): which way of solving suits it is
-found at once. What goes wrong after is a sum (5 + 2 = 8), or a sentence is left out, and that changes slowly: at a rate of 1e-3
-or a falling one too (an earlier base). Where it ends is chance within .05: a training of seed 0 with other lessons beside it came
-to .83. Run on to 150 steps it still rises (the lineage before, nothing beside it): .80, .82, .84, .85, .79, .81, .81, .84, .85,
-.85 after 60, 70, ... 150 (seed 0; 64 problems, 4 replies each), .86, .85, .84, .88, .91, .86, .91, .89, .91, .91 (seed 1).
+tokens), on held-out problems of one to four operations at temperature 1: right .16 / .18 -> .79 / .84 (one of 4 tries .47 /
+.52 -> .91 / .94), replies that think .23 / .26 -> 1.00, all in prose (.15 / .12 before), though bare steps were shown as
+often; tokens of a reply 16 / 16 -> 63 / 62. Most of it comes in the first ten steps (.73 / .69): which way of solving suits
+it is found at once. What goes wrong after is a sum (5 + 2 = 8), or a sentence is left out, and that changes slowly: at a rate
+of 1e-3 or a falling one too (an earlier base). Where it ends is chance within .05: a training of seed 0 with other lessons
+beside it came to .83. Run on to 150 steps it still rises (the lineage before, nothing beside it): .80, .82, .84, .85, .79,
+.81, .81, .84, .85, .85 after 60, 70, ... 150 (seed 0; 64 problems, 4 replies each), .86, .85, .84, .88, .91, .86, .91, .89,
+.91, .91 (seed 1).
 
 When to search (--task facts, --call-price 0.25, 100 steps from `lab search`, seeds 0 / 1; 4 CPU-minutes): right .65 / .63 ->
 .81 / .74. Known names that no lesson has are looked up .42 / .43 -> .36 / .47 of the time and never-told ones .85 / .77 -> .89
