@@ -112,7 +112,7 @@ class Config(Replies):
     """What a reply costs that was cut before its END, in place of a score."""
     pessimism: float = 0.0
     """Of several reward models: mean less so many times their standard deviation."""
-    replay: int = 96
+    replay: int = 192
     """Pocket world: conversations of the stages before that are learnt beside each step, so that nothing is forgotten."""
     learning_rate: float | None = None
     """Peak rate (full: 1e-3 up to 30M parameters, 3e-4 above; lora 1e-4)."""
