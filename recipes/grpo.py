@@ -16,12 +16,12 @@ beside it came to .83. Run on to 150 steps it still rises (the lineage before, n
 .81, .81, .84, .85, .85 after 60, 70, ... 150 (seed 0; 64 problems, 4 replies each), .86, .85, .84, .88, .91, .86, .91, .89,
 .91, .91 (seed 1).
 
-When to search (--task facts, --call-price 0.25, 100 steps from `lab search`, seeds 0 / 1; 4 CPU-minutes): right .65 / .63 ->
-.81 / .74. Known names that no lesson has are looked up .42 / .43 -> .36 / .47 of the time and never-told ones .85 / .77 -> .89
-/ .80: what is looked up comes out right now, and then a quarter off is no reason against it. In the lineage before, where every
-second query for a known name was another's, it was .52 / .69 -> .31 / .23. From a model that looks up everything (lab search
---always, an earlier base) it does not come about: .88 -> 1.00, since a reply without a call is tried too seldom and was right
-only in .63.
+When to search (--task facts, --call-price 0.25, 100 steps from `lab search`, seeds 0 / 1 of the lineage before, nothing
+beside it; 4 CPU-minutes): right .65 / .63 -> .81 / .74. Known names that no lesson has are looked up .42 / .43 -> .36 / .47
+of the time and never-told ones .85 / .77 -> .89 / .80: what is looked up comes out right now, and then a quarter off is no
+reason against it. In the one before that, where every second query for a known name was another's, it was .52 / .69 -> .31 /
+.23. From a model that looks up everything (lab search --always, an earlier base) it does not come about: .88 -> 1.00, since a
+reply without a call is tried too seldom and was right only in .63.
 
 Whether it pays to check and try again (--task countdown, from `lab demonstrate`, seed 0; 1.1 CPU-minutes): here it does not. Of
 .22 attempts a reply that were taken back .00 are left after ten steps; right .04 -> .12.
@@ -37,7 +37,7 @@ Examples:
   lab grpo --model demonstrate-1                             word problems: the model finds out that thinking pays
   lab grpo --task counting --model pocket-sft                another task of the pocket world
   lab grpo --task countdown --model demonstrate-1            make 14 out of 2, 3 and 4: does it pay to try, check, try again?
-  lab index pocket --strangers 300 --out facts.db && lab grpo --task facts --search facts.db --call-price 0.4 --model search-1
+  lab index pocket --strangers 300 --out facts.db && lab grpo --task facts --search facts.db --call-price 0.25 --model search-1
   lab grpo --task gsm8k.jsonl --model smollm2.gguf --iters 30        your rows {"prompt", "answer"}, LoRA
   lab grpo --task my_reward.py --data prompts.jsonl          reward(prompts, completions, answers) -> list of numbers
   lab grpo --task reasoning_gym:chain_sum --model NAME       a task of that library

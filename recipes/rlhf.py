@@ -25,10 +25,12 @@ problems .93 -> .90 / .95 -> .97. With half the lessons, 48 a step, it depended 
 with tools .84 -> .83 and -> .71. Where half of the lookups beside it were asked for in
 words, names never told were looked up in .38.
 
-Without price and lessons, 200 steps, 10 CPU-minutes: gold is best early (.61 / 1.69) and ends at -.69 / .58, in seed 0 below
-where it began, while the proxy goes on to +1.29 / +1.82; KL 24 / 20 nats. All replies are the same by then ("A king walked to
-the market with a feather.", proxy +1.38, gold -.75), so no group teaches anything more: a fall of one standard deviation below
-the start is not shown.
+Without price and lessons, against a reward model of 80 rankings (pair accuracy .68-.76 over two lineages), at a rate of 3e-4,
+150 steps, 7 CPU-minutes: gold is best early (1.04 / .84 at steps 30 / 40, +.67 / +.47) and ends at -.29 / -1.07, +.02 / -.62 of
+where it began, while the proxy goes on from .00 / .03 to 1.74 / 2.30; KL 14 / 51 nats. In the end all replies are alike ("The
+dragon was at the castle all day.", "A baker walked into the station with a spoon....") and no group teaches anything more. At
+the rate of 1e-3 that is so after 30 steps. A policy that told worse jokes to begin with came to "A f.." (gold -2.25, -1.09).
+Against the reward model of 1,000 rankings gold came from 1.69 to .58 (the lineage before).
 
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
