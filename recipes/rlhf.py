@@ -17,19 +17,19 @@ look). Gold trains nothing. Each look names and keeps the text with the highest 
 the best held-out gold stays, as NAME@best, and --patience or --max-kl end the run in time.
 
 Measured on jokes, seeds 0 / 1, held-out prompts (a reward model of 1,000 rankings of what `lab grpo` left; gains in standard
-deviations of the start's replies, 1.8 / 2.6). With the price, 60 steps, 7 CPU-minutes on a core of 37 GFLOP/s: proxy +.19 /
-+.06 -> +1.68 / +1.61, gold -.24 / -.40 -> 1.68 / 1.70 (+1.04 / +.81), best 1.68 / 1.73 at steps 60 / 40, so it stays; KL 5.9 /
-6.4 nats. Beside it nothing is lost but a few facts (`lab skills`, seeds 0 / 1): by heart .76 -> .71 / .68 -> .72, with tools
-.81 -> .83 / .68 -> .72, looked up .88 -> .77 / .86 -> .88, admitted .82 -> .95 / .78 -> .89, counted .77 -> .82 / .73 -> .83,
-problems .93 -> .90 / .95 -> .97. With half the lessons, 48 a step, it depended on chance: of two trainings from one start known
-with tools .84 -> .83 and -> .71. Where half of the lookups beside it were asked for in
-words, names never told were looked up in .38.
+deviations of the start's replies, 2.0 / 1.8). With the price, 60 steps, 8 CPU-minutes on a core of 37 GFLOP/s: proxy .00 /
+.15 -> 1.04 / 1.47, gold -.33 / .01 -> 1.52 / 1.71 (+.91 / +.97), best 1.55 / 1.71 at steps 40 / 60, so it stays; KL 4.3 / 5.6
+nats. Beside it the lineage gets back what `lab grpo` had cost (`lab skills`, seeds 0 / 1): with tools .83 -> .86 / .80 ->
+.82, looked up .81 -> .84 / .89 -> .85, admitted .95 -> .91 / .90 -> .97, counted .80 -> .83 / .77 -> .82, problems .91 -> .97
+/ .95 -> .95; by heart .68 -> .73, but .74 -> .48 in seed 1, which now says "I do not know" of what it knows where it has no
+search. With half the lessons, 96 a step, names looked up came to .74 / .78 and by heart stayed (.69 / .75); with a quarter it
+depended on chance what was lost.
 
-Without price and lessons, against a reward model of 80 rankings (pair accuracy .68-.76 over two lineages), at a rate of 3e-4,
-150 steps, 7 CPU-minutes: gold is best early (1.04 / .84 at steps 30 / 40, +.67 / +.47) and ends at -.29 / -1.07, +.02 / -.62 of
-where it began, while the proxy goes on from .00 / .03 to 1.74 / 2.30; KL 14 / 51 nats. In the end all replies are alike ("The
-dragon was at the castle all day.", "A baker walked into the station with a spoon....") and no group teaches anything more. At
-the rate of 1e-3 that is so after 30 steps. A policy that told worse jokes to begin with came to "A f.." (gold -2.25, -1.09).
+Without price and lessons, against a reward model of 80 rankings (pair accuracy .73 / .70), at a rate of 3e-4, 150 steps, 7
+CPU-minutes: gold is best early (1.04 / .84 at steps 30 / 40, +.67 / +.47) and ends at -.29 / -1.07, +.02 / -.62 of where it
+began, while the proxy goes on from .00 / .03 to 1.74 / 2.30; KL 14 / 51 nats. In the end all replies are alike ("The dragon
+was at the castle all day.", "A baker walked into the station with a spoon....") and no group teaches anything more. At the
+rate of 1e-3 that is so after 30 steps. A policy that told worse jokes to begin with came to "A f.." (gold -2.25, -1.09).
 Against the reward model of 1,000 rankings gold came from 1.69 to .58 (the lineage before).
 
 Examples:
