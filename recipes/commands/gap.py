@@ -13,9 +13,9 @@ Quality is the hidden judge's of the pocket world's jokes, or of your own prompt
 Ctrl-C stops, and shows what there is so far. Intervals are 95 % over prompts.
 
 Measured (the jokes of the model that GRPO left, a reward model from 1,000 rankings, 40 prompts, 64 replies each; seeds 0 / 1):
-telling .85 / .87 (held-out rankings .82 / .81, their ceiling .89 / .89), doing .13 / .12; the best of 4, 16, 64 is a top reply
-.35, .68, .93 / .33, .69, .98 of the time and has quality +.57, +.73, +.83 / +.53, +.71, +.81 at reward +.81, +1.13, +1.37 /
-+.89, +1.23, +1.47: the reward rises faster than the quality.
+telling .83 / .85 (held-out rankings .81 / .80, their ceiling .89 / .88), doing .14 / .15; the best of 4, 16, 64 is a top reply
+.37, .69, .90 / .39, .75, .88 of the time and has quality +.63, +.85, +.96 / +.56, +.75, +.80 at reward +.85, +1.20, +1.42 /
++.88, +1.30, +1.56: the reward rises faster than the quality.
 
 Examples:
   lab gap --reward reward-model-1                              the model whose replies were ranked
