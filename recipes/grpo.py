@@ -3,9 +3,9 @@ every reply as much likelier as it is better than its group (GRPO: Shao et al. 2
 by the spread and with one divisor for all tokens of a step: Dr. GRPO, Liu et al. 2025, arXiv:2503.20783, and DAPO, Yu et al.
 2025, arXiv:2503.14476). No reference model and no KL, unless --kl asks for them.
 
-Beside each step of a task of the pocket world the model learns on lessons of its stages before, none of which thinks, calls or
-answers as the task would have it: alone, 60 steps of word problems cost known names .07 (the lineage before: .88 -> .81, .75 -> .68 with tools), with them .90 ->
-.83 and .76 -> .80.
+Beside each step of a task of the pocket world the model learns on lessons of its stages before, none of which thinks, calls
+or answers as the task would have it: alone, 60 steps of word problems cost known names .07 (the lineage before: .88 -> .81,
+.75 -> .68 with tools), with them .90 -> .83 and .76 -> .80.
 
 Expected, pocket preset, 60 steps from `lab demonstrate` (seeds 0 / 1; 9 CPU-minutes on a core of 37 GFLOP/s, .42 M sampled
 tokens), on held-out problems of one to four operations at temperature 1: right .16 / .18 -> .79 / .84 (one of 4 tries .47 /
