@@ -63,13 +63,13 @@ def school(model: Model, but: Skill = "") -> Talks:
     if known:
         mixed += [("knowing", share, lesson) for share, lesson in (*search.answering(known, 0.9), (0.7, lookup.told))]
     if "search" in taught:
-        mixed += [("knowing", 0.3, lookup.lesson), ("knowing", 0.5, lookup.bare), ("knowing", 0.14, lookup.alone)]
+        mixed += [("knowing", 0.3, lookup.lesson), ("knowing", 0.5, lookup.bare), ("knowing", 0.1, lookup.alone)]
         # How to look up, without a word about when: with no call beside it at all, calls would fall of themselves.
         mixed += [("", 0.5, lookup.told_to)] if but == "knowing" else []
     if "code" in taught:
         mixed += [
             ("computing", 0.35, lambda r: letters.counted(r, "code")), ("computing", 0.05, letters.computed),
-            ("computing", 0.1, letters.compared),
+            ("computing", 0.1, letters.compared), ("computing", 0.1, letters.listed),
         ]  # fmt: skip
     if "solving" in taught:
         mixed += [("solving", 0.45, lambda r: solve.lesson(r, IN_WORDS))]

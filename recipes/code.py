@@ -35,7 +35,7 @@ from recipes.lessons import exam, letters
 from recipes.tuning import CHARTS, Tuning
 
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
-ITERS = 1100
+ITERS = 1300
 COMPUTING, SEARCHING, STRAIGHT, TOLD, REPLAY = 0.44, 0.15, 0.13, 0.15, 0.13  # shares of the lessons
 PROMPTS = ("How many times does the letter r occur in strawberry?", "Which number is larger, 9.11 or 9.9?",
            "What is 4821 minus 377?", "What is the capital of France?")  # fmt: skip

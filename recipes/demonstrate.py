@@ -33,9 +33,9 @@ from recipes.tuning import Tuning
 
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
 CHARTS = (*tuning.CHARTS[:1], {"title": "problems right, held out", "keys": ["held_pass"]}, *tuning.CHARTS[1:])
-ITERS = 750
-SOLVING, RETOLD, COUNTDOWN = 0.26, 0.14, 0.03  # shares of the lessons
-COMPUTING, SEARCHING, STRAIGHT, TOLD, REPLAY = 0.14, 0.12, 0.08, 0.11, 0.12  # and of those of before
+ITERS = 900
+SOLVING, ASKED, RETOLD, COUNTDOWN = 0.26, 0.18, 0.06, 0.03  # shares of the lessons
+COMPUTING, SEARCHING, STRAIGHT, TOLD, REPLAY = 0.18, 0.12, 0.08, 0.11, 0.12  # and of those of before
 LOOKED = 64  # held-out problems a look
 RETRIES = 0.3  # of the countdowns that try something wrong first
 EXAM = 200  # problems at the end
@@ -96,10 +96,13 @@ def school(config: Config, model: Model) -> talks.Talks:
     known = search.straight(config.labels, model, needed=False)
     mixed: search.Weighted = [
         (SOLVING, lambda r: solve.lesson(r, config.shares)),
+        (ASKED, solve.thought),
         (RETOLD, solve.retold),
         (COUNTDOWN, lambda r: solve.countdown_lesson(r, RETRIES)),
-        (0.7 * COMPUTING, lambda r: letters.counted(r, "code")),
-        (0.3 * COMPUTING, letters.computed),
+        (0.5 * COMPUTING, lambda r: letters.counted(r, "code")),
+        (0.2 * COMPUTING, letters.computed),
+        (0.2 * COMPUTING, letters.listed),
+        (0.1 * COMPUTING, letters.rewritten),
     ]
     mixed += search.beside(known, SEARCHING, STRAIGHT, TOLD, REPLAY)
     return talks.endless(

@@ -13,6 +13,7 @@ from recipes.pocket.seeds import Split, wanted
 
 STYLES = ("direct", "steps", "prose")
 WAYS = ("direct", "straight", "retry")  # of a countdown: no attempt is shown, none is taken back, some are
+ASKING = ("Think first: {q}", "Think it through: {q}", "{q} Think first.", "{q} Think step by step.")
 RETRY = "No."  # what a thought says of an attempt that failed
 # How many a problem has, with weights; five are what the task "longer" asks.
 OPERATIONS = ((1, 2, 3, 4), (20, 35, 30, 15))
@@ -37,6 +38,12 @@ def retold(r: Random) -> str:
     Four stages on, thoughts in words were right in .43 of the cases; the base model is in .96 of three operations."""
     made = drawn(r)
     return f"{made.retold} {made.told} Answer: {made.answer}."
+
+
+def thought(r: Random) -> list[Message]:
+    """A problem thought through in words because the person asks for it: how to, and nothing about when."""
+    made = drawn(r)
+    return ask(r.choice(ASKING).format(q=made.text), solved(made, "prose"))
 
 
 def lesson(r: Random, shares: Sequence[float]) -> list[Message]:

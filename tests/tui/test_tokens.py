@@ -252,7 +252,7 @@ def test_the_vocabulary(mine: Tokenizer) -> None:
 
 def test_without_any_tokenizer_it_says_what_to_press(home: Path, tokenizer: Tokenizer) -> None:
     async def go() -> None:
-        async with LabApp().run_test(size=(80, 24)) as pilot:
+        async with LabApp().run_test(size=(140, 24)) as pilot:
             here = await enter(pilot)
             assert "n  trains a model" in screen_text(pilot.app)
             assert "o  opens one" in screen_text(pilot.app)
