@@ -33,9 +33,9 @@ from recipes.tuning import Tuning
 
 __all__ = ["CHARTS", "Config", "check", "plan", "run"]
 CHARTS = (*tuning.CHARTS[:1], {"title": "problems right, held out", "keys": ["held_pass"]}, *tuning.CHARTS[1:])
-ITERS = 900
+ITERS = 1000
 SOLVING, ASKED, RETOLD, COUNTDOWN = 0.26, 0.18, 0.06, 0.03  # shares of the lessons
-COMPUTING, SEARCHING, STRAIGHT, TOLD, REPLAY = 0.18, 0.12, 0.08, 0.11, 0.12  # and of those of before
+COMPUTING, SEARCHING, STRAIGHT, TOLD, REPLAY = 0.18, 0.14, 0.14, 0.14, 0.12  # and of those of before
 LOOKED = 64  # held-out problems a look
 RETRIES = 0.3  # of the countdowns that try something wrong first
 EXAM = 200  # problems at the end
