@@ -188,7 +188,7 @@ CHAPTERS = (
         "practice finds them: replies that score high and are nonsense. Punish those, and it finds others; so one "
         "stops in time, and pays for divergence.",
         ("recipes/rlhf.py:run", "lab/kl.py:Penalty", "recipes/harden.py:run", "recipes/overoptimised.py:fitted"),
-        ("lab rlhf", "lab rlhf --kl 0 --replay 0 --learning-rate 3e-4", "lab harden --rankings jokes.jsonl",
+        ("lab rlhf", "lab rlhf --kl 0 --replay 0 --learning-rate 3e-4 --decay 0", "lab harden --rankings jokes.jsonl",
          "lab study --runs rlhf-1"),
         "proxy and gold over the steps: where they part; the text with the highest score and the least worth",
         ("RLHF helps", "RLHF is gamed", "... so stop in time", "Hardening never ends"),

@@ -98,7 +98,9 @@ class Config(Asking):
     truncate: float | None = None
     """Instead of clipping: the ratio as a weight, at most this (with one inner step 2 by default where the model computes
     in half precision)."""
-    replay: int = 96
+    decay: float = 0.5
+    """Share of the steps over which the rate falls to 2 %: what was learnt before settles as well. To run on, 0."""
+    replay: int = 192
     """With a task of the pocket world: conversations of the stages before that are learnt beside each step, so that nothing is
     forgotten; none that thinks, calls or answers as the task would have it."""
     kl: float = 0.0

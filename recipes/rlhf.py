@@ -36,8 +36,8 @@ Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
   lab rlhf --reward reward-model-1                        jokes, with a price on divergence
   lab rank --by gold --prompts 80 --out few.jsonl && lab reward-model --rankings few.jsonl --name few
-  lab rlhf --reward few --kl 0 --replay 0 --learning-rate 3e-4 --iters 150     nothing holds it: watch it being gamed
-  lab rlhf --reward few --kl 0 --replay 0 --learning-rate 3e-4 --patience 3    in time; lab chat --model rlhf-1@best
+  lab rlhf --reward few --kl 0 --replay 0 --learning-rate 3e-4 --decay 0 --iters 150     nothing holds it: watch it being gamed
+  lab rlhf --reward few --kl 0 --replay 0 --learning-rate 3e-4 --decay 0 --patience 3    in time; lab chat --model rlhf-1@best
   lab rlhf --kl-target 6 --pessimism 1 --reward three     steered to six nats; an ensemble of reward models
   lab rlhf --model smollm2.gguf --reward mine --data prompts.jsonl --gold Qwen/Qwen3-4B     your own; LoRA
 """
@@ -118,6 +118,8 @@ class Config(Replies):
     """Pocket world: conversations of the stages before that are learnt beside each step, so that nothing is forgotten."""
     learning_rate: float | None = None
     """Peak rate (full: 1e-3 up to 30M parameters, 3e-4 above; lora 1e-4)."""
+    decay: float = 0.5
+    """Share of the steps over which the rate falls to 2 %."""
     max_tokens: int = 128
     """Longest reply."""
     advantage: Literal["centred", "standardised", "leave_one_out"] = "centred"

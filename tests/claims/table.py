@@ -124,11 +124,15 @@ CLAIMS = (
     Claim(
         "imitate-on", lambda seed: f"demonstrate-seed-{seed}", SOLVING, (("right", "<=", 0.30),), recipe="demonstrate",
     ),
+    Claim(  # what searches for everything, and then learns when to
+        "always", lambda seed: f"search-seed-{seed}", (*COMMON, *TOOLS, *LOOKING), (("called_100x", ">=", 0.90),),
+        ("--always", "--iters", "600"), "search",
+    ),
     Claim(
-        "when-to-search", lambda seed: f"search-seed-{seed}", (*COMMON, *TOOLS, *LOOKING, *RL),
+        "when-to-search", lambda seed: f"always-seed-{seed}", (*COMMON, *TOOLS, *LOOKING, *RL),
         (("before_called known", ">=", 0.90), ("held_called known", "<=", 0.20), ("held_called never", ">=", 0.90),
          ("held_pass - before_pass", ">=", -0.02)),
-        ("--task", "facts", "--search", FACTS, "--call-price", "0.25", "--iters", "100", "--max-tokens", "96"), "grpo",
+        ("--task", "facts", "--search", FACTS, "--call-price", "0.4", "--iters", "100", "--max-tokens", "96"), "grpo",
     ),
     Claim(
         "pretrain", lambda seed: "", BASE,
@@ -173,7 +177,8 @@ CLAIMS = (
     Claim(  # at the rate of the recipe its replies are all alike after 30 steps, and nothing more is found out
         "rlhf-free", lambda seed: f"grpo-seed-{seed}", (*SOLVING, *RL, *PLEASING),
         (("held_reward - before_reward", ">=", 0.0), ("gold_gain", "<=", -1.0)),
-        ("--reward", "reward-model-few-seed-SEED", "--kl", "0", "--replay", "0", "--learning-rate", "3e-4", "--iters", "150"),
+        ("--reward", "reward-model-few-seed-SEED", "--kl", "0", "--replay", "0", "--learning-rate", "3e-4", "--decay", "0",
+         "--iters", "150"),
         "rlhf",
     ),
     Claim(
