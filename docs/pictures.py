@@ -44,7 +44,7 @@ PICTURES: dict[str, tuple[tuple[int, int], list[str]]] = {
         ["6", "1.0", "enter", "12.0", *"edcab", "enter", "2.0", *"caedb", "enter", "3.0", "c", "d", "equals_sign", "a", "1.0"],
     ),
     "gap": (WIDE, ["3", "3.0", "g", "3.0"]),
-    "rollouts": (WIDE, ["3", "3.0", "home", "1.0", "right_curly_bracket", "1.0", *["comma"] * 4, "t", "2.0"]),
+    "rollouts": (WIDE, ["3", "3.0", "home", "1.0", "right_curly_bracket", "1.0", *["comma"] * 2, "t", "2.0"]),
     "split": (
         WIDE,
         [
