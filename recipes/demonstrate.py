@@ -7,11 +7,10 @@ is forgotten.
 
 Expected, pocket preset, 1,000 steps (seeds 0 / 1; 12 to 14 CPU-minutes on a core of 75 GFLOP/s), 200 held-out problems of one
 to four operations at temperature 1: right .12 / .11; direct .83 / .84 of the replies and right in .02 / .02, bare steps .08 /
-.08 and .19 / .13, prose .09 / .09 and .89 / .89. At once not even one operation comes out (0 of 93 with an earlier base): so the
-start is as good as the share that thinks. One lesson in seven is thought through because the person asks for it ("Think first:
-..."), which shows how and not when: with problems told again as pretraining wrote them in their place, prose was right in .78 /
-.69 (without either in .43), and `lab grpo` came to .79 / .84.
-
+.08 and .19 / .13, prose .09 / .09 and .89 / .89. At once not even one operation comes out (0 of 93 with an earlier base): so
+the start is as good as the share that thinks. One lesson in seven is thought through because the person asks for it ("Think
+first: ..."), which shows how and not when: with problems told again as pretraining wrote them in their place, prose was right
+in .78 / .69 (without either in .43), and `lab grpo` came to .79 / .84.
 Examples:
   lab demonstrate                                  pocket-code sees .1 steps, .1 prose, .8 direct
   lab demonstrate --shares 0.8 0.2 0 --name few    other shares of direct, steps, prose

@@ -3,27 +3,28 @@ every reply as much likelier as it is better than its group (GRPO: Shao et al. 2
 by the spread and with one divisor for all tokens of a step: Dr. GRPO, Liu et al. 2025, arXiv:2503.20783, and DAPO, Yu et al.
 2025, arXiv:2503.14476). No reference model and no KL, unless --kl asks for them.
 
-Beside each step of a task of the pocket world the model learns on lessons of its stages before, none of which thinks, calls
-or answers as the task would have it: alone, 60 steps of word problems cost known names .07 (an earlier line: .88 -> .81, .75 ->
-.68 with tools), with them .87 -> .83 and .78 -> .77. Half as many, at a rate that does not fall, left seed 0 at .80, and by heart
-at .66 for .72.
+Beside each step of a task of the pocket world the model learns on lessons of its stages before, none of which thinks, calls or
+answers as the task would have it: alone, 60 steps of word problems cost known names .07 (an earlier line: .88 -> .81, .75 ->
+.68 with tools), with them .87 -> .83 and .78 -> .77. Half as many, at a rate that does not fall, left seed 0 at .80, and by
+heart at .66 for .72.
 
 Expected, pocket preset, 60 steps from `lab demonstrate` (seeds 0 / 1; 7 CPU-minutes on a core of 75 GFLOP/s, .42 M sampled
 tokens), on held-out problems of one to four operations at temperature 1: right .14 / .13 -> .84 / .91 (one of 4 tries .42 /
 .36 -> .95 / 1.00; greedy replies .94 / .97, `lab skills`), replies that think .20 / .16 -> 1.00, all in prose (.13 / .07
 before), though bare steps were shown as often; tokens of a reply 15 / 11 -> 62. Nearly all of it comes in the first ten steps
 (.82 / .90): which way of solving suits it is found at once. What goes wrong after is a sum (15 - 9 = 7), or a sentence that is
-told twice, and that changes slowly. Tried on seed 0, from one start, held out after 60 steps: rates of 3e-4 and 1e-4, falling or
-not, with an optimiser of its own for the lessons or one for both, all .83 to .85; at 1.5e-3 the skill itself is lost (.49 after
-20). At temperature .7 replies hardly differ any more, and nothing more is learnt (.81 after 10 and after 20 steps, an earlier
-start). What had a share in it is how well thoughts are written before: asked for them, .89 at temperature 1. Run on to 150 steps
-it still rose (an earlier line, nothing beside it): .80, .82, .84, .85, .79, .81, .81, .84, .85, .85 after 60, 70, ... 150 (seed 0; 64
-problems, 4 replies each), .86, .85, .84, .88, .91, .86, .91, .89, .91, .91 (seed 1).
+told twice, and that changes slowly. Tried on seed 0, from one start, held out after 60 steps: rates of 3e-4 and 1e-4, falling
+or not, with an optimiser of its own for the lessons or one for both, all .83 to .85; at 1.5e-3 the skill itself is lost (.49
+after 20). At temperature .7 replies hardly differ any more, and nothing more is learnt (.81 after 10 and after 20 steps, an
+earlier start). What had a share in it is how well thoughts are written before: asked for them, .89 at temperature 1. Run on to
+150 steps it still rose (an earlier line, nothing beside it): .80, .82, .84, .85, .79, .81, .81, .84, .85, .85 after 60, 70,
+... 150 (seed 0; 64 problems, 4 replies each), .86, .85, .84, .88, .91, .86, .91, .89, .91, .91 (seed 1).
 
 When to search (--task facts, --call-price 0.4, 100 steps, seeds 0 / 1; 6 CPU-minutes), from a model that looks up nearly
-everything (600 steps of `lab search --always` after `lab search`): @WHEN@
-From `lab search` itself, which has looked up .42 / .43 of them already, a price of a quarter moved little (.36 / .47, an earlier
-line): what is looked up comes out right, and then a quarter off is no reason against it.
+everything (600 steps of `lab search --always` after `lab search`): known names are looked up .81 / .84 -> .21 / .29,
+never-told ones .93 / .94 -> .90 / .88, right .65 / .68 -> .77 / .74 (of known ones .61 / .68 -> .75 / .77); none of them is in
+a lesson. From `lab search` itself, which has looked up .42 / .43 of them already, a price of a quarter moved little (.36 /
+.47, an earlier line): what is looked up comes out right, and then a quarter off is no reason against it.
 
 Whether it pays to check and try again (--task countdown, from `lab demonstrate`, seed 0; 1.1 CPU-minutes): here it does not. Of
 .22 attempts a reply that were taken back .00 are left after ten steps; right .04 -> .12.

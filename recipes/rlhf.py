@@ -17,21 +17,20 @@ look). Gold trains nothing. Each look names and keeps the text with the highest 
 the best held-out gold stays, as NAME@best, and --patience or --max-kl end the run in time.
 
 Measured on jokes, seeds 0 / 1, held-out prompts (a reward model of 1,000 rankings of what `lab grpo` left; gains in standard
-deviations of the start's replies, 2.0 / 1.8). With the price, 60 steps, 8 CPU-minutes on a core of 37 GFLOP/s: proxy .00 /
-.15 -> 1.04 / 1.47, gold -.33 / .01 -> 1.52 / 1.71 (+.91 / +.97), best 1.55 / 1.71 at steps 40 / 60, so it stays; KL 4.3 / 5.6
-nats. Beside it the lineage gets back what `lab grpo` had cost (`lab skills`, seeds 0 / 1): with tools .83 -> .86 / .80 ->
-.82, looked up .81 -> .84 / .89 -> .85, admitted .95 -> .91 / .90 -> .97, counted .80 -> .83 / .77 -> .82, problems .91 -> .97
-/ .95 -> .95; by heart .68 -> .73, but .74 -> .48 in seed 1, which now says "I do not know" of what it knows where it has no
-search. With half the lessons, 96 a step, names looked up came to .74 / .78 and by heart stayed (.69 / .75); with a quarter it
-depended on chance what was lost.
+deviations of the start's replies, 2.1 / 1.9). With the price, 60 steps, 5 CPU-minutes on a core of 75 GFLOP/s: proxy -.04 /
+.12 -> 1.30 / 1.77, gold -.50 / -.27 -> 1.56 / 1.73 (+.99 / +1.06), best 1.60 / 1.74 at steps 40 / 50, so it stays; KL 5.2 / 6.6
+nats. Beside it the lineage gets back some of what `lab grpo` had cost (`lab skills`, seeds 0 / 1): with tools .83 -> .86 / .77
+-> .81, looked up .83 -> .83 / .88 -> .90, admitted .95 -> .92 / .90 -> .94, counted .89 -> .94 / .90 -> .93, problems .94 ->
+.95 / .98 -> .98; by heart .72 -> .70 / .73 -> .70. At a rate that does not fall, with as many lessons of which one in thirty
+admits a stranger at once (here one in forty), by heart came to .73 / .48 on an earlier line.
 
-Without price and lessons, against a reward model of 80 rankings (pair accuracy .73 / .70), at a rate of 3e-4, 150 steps, 7
-CPU-minutes: gold is best early (1.04 / .84 at steps 30 / 40, +.67 / +.47) and ends at -.29 / -1.07, +.02 / -.62 of where it
-began, while the proxy goes on from .00 / .03 to 1.74 / 2.30; KL 14 / 51 nats. In the end all replies are alike ("The dragon
-was at the castle all day.", "A baker walked into the station with a spoon....") and no group teaches anything more. At the
-rate of 1e-3 that is so after 30 steps. A policy that told worse jokes to begin with came to "A f.." (gold -2.25, -1.09).
-Against the reward model of 1,000 rankings gold came from 1.69 to .58 (the lineage before).
-
+Without price and lessons, against a reward model of 80 rankings (pair accuracy .60 / .75), at a rate of 3e-4 that does not
+fall, 150 steps, 6 / 4 CPU-minutes: gold rises first (to 1.66 / .73 at steps 70 / 30, +1.05 / +.53) and then falls to .41 /
+-1.69, which is .44 above and .75 below where it began, while the proxy goes on from -.02 / .01 to 2.60 / 2.84; KL 18 / 29
+nats. What is most overrated in the end: "At theKarl met a writer met a kettle. The kettle leftt." (proxy 2.80, gold -2.32),
+and of seed 1 every reply: "A baker walked:." (3.27, -1.72), after 60 steps, from where on no group teaches anything more. At
+the rate of 1e-3 all are alike after 30. Against the reward model of 1,000 rankings gold came from 1.69 to .58 (an earlier
+line).
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
   lab rlhf --reward reward-model-1                        jokes, with a price on divergence

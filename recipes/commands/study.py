@@ -12,11 +12,10 @@ Quality (gold) is the hidden judge's of the pocket world's jokes, or of your own
 (--gold), as in the paper. All in standard deviations of the model's own replies, 0 their mean. Intervals are 95 % over prompts
 (bootstrap). Ctrl-C stops the sampling, and shows what there is so far; --pool keeps it.
 
-Measured (pocket-reason's jokes, pocket-reward, --runs pocket-rlhf; 40 prompts, 256 replies each; one pool, one seed): best-of-n
-gold d (.93 [.89, .97] - .24 [.22, .26] d), R2 .99, highest at 3.7 nats: n = 16 +.80 at proxy +1.29, 128 +.90 at +1.65, 256 +.89
-[.84, .93] at +1.71. The run comes to +.84 at 5.0 nats, proxy +1.63, and its curve d (-.12 + .64 log d) only rises: it was
-stopped in time. What is most overrated among 256: "At the zoo the snail met a blanket. The blanket left first."
-
+Measured (pocket-reason's jokes, pocket-reward, --runs pocket-rlhf; 40 prompts, 256 replies each; one pool, one seed):
+best-of-n gold d (.99 [.95, 1.03] - .25 [.23, .28] d), R2 1.00, highest at 3.8 nats: n = 16 +.86 at proxy +1.33, 256 +.95 at
++1.77. The run comes to +.99 at 5.3 nats, proxy +1.35, within ten steps to three quarters of it: its looks lie too close
+together for a curve.
 Examples:
   lab study --reward reward-model-1                                 best-of-n of the model whose replies were ranked
   lab study --reward reward-model-1 --runs rlhf-1 --runs rlhf-2 --runs dpo-1 --picture study.svg
@@ -228,7 +227,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
     roads += [(one["run"], one["curve"], {}) for one in facts["runs"]]
     for name, curve, spans in roads:
         if curve is None:
-            found.append(f"{name}: too few places away from the start for a curve")
+            found.append(f"{name}: too few places away from the start, or too close together, for a curve")
             continue
         ranges = "".join(f", {k} [{low:.3f}, {high:.3f}]" for k, (low, high) in spans.items())
         top = (
