@@ -109,7 +109,7 @@ CHAPTERS = (
         ("lab search", "lab index pocket --out pocket.db", "lab chat --model pocket-search --search pocket.db",
          "lab context --model pocket-search"),
         "the query, the passage it got, and the answer; facts right from the weights and with the passage",
-        ("Search: look it up", "Memory is vague, context is at hand"),
+        ("Search: look it up", "When to search is learnt from rewards", "Memory is vague, context is at hand"),
     ),
     Chapter(
         "self", "Knowledge of self",
