@@ -206,16 +206,17 @@ def test_a_million_rows_are_read_while_the_screen_stays_alive(home: Path) -> Non
             file.write("".join(lines))
 
     async def go(pilot: Pilot[None], app: LabApp, screen: TrainScreen) -> None:
-        big, longest, titles = screen.query_one(Charts).big, 0.0, set[str]()
+        big, waits, titles = screen.query_one(Charts).big, list[float](), set[str]()
         while len(big.curves) == 0 or len(big.curves[0].x) < rows:
             before = time.perf_counter()
             await asyncio.sleep(0.001)
-            longest = max(longest, time.perf_counter() - before)
+            waits.append(time.perf_counter() - before)
             titles.add(big.title)
         await settled(pilot, screen)
         assert any("reading" in title for title in titles)
         assert big.title == "loss"
-        assert longest < 1.0  # the longest the keys had to wait
+        # What the keys had to wait, as a part of the whole: seconds would depend on who else is busy here.
+        assert max(waits) < sum(waits) / 4
         cpu = time.process_time()
         with open(folder / "metrics.jsonl", "a") as file:
             file.write('{"step": 1000000, "t": 101000, "loss": 0.5, "grad_norm": 0.1}\n')
