@@ -24,7 +24,9 @@ answered as well, so that no list helps: .74. Logits held to log-probabilities b
 
 A real model: SmolLM2-135M-Instruct on 249 country capitals (--times 3 --iters 16, LoRA, 27 conversations, 3.3 CPU-minutes):
 invented 1.00 -> .44 [.33, .55] of 71, but of what it knew only .33 [.22, .47] of 54 is kept, AUROC .47: it declines without
-telling. Of 124 questions asked at temperature 1 only 15 came out as known: give it some hundreds.
+telling. Of 124 questions asked at temperature 1 only 15 came out as known. With capitals and continents (501 questions, --temp
+0.3, 60 known, 134 unknown, --iters 40, 8 CPU-minutes): invented 1.00 -> .23 [.17, .31] of 146, kept .29 [.21, .38] of 104,
+AUROC .58.
 
 Examples:
   lab interrogate                                    pocket-sft learns to say "I do not know"
