@@ -11,6 +11,7 @@ to four operations at temperature 1: right .12 / .11; direct .83 / .84 of the re
 the start is as good as the share that thinks. One lesson in seven is thought through because the person asks for it ("Think
 first: ..."), which shows how and not when: with problems told again as pretraining wrote them in their place, prose was right
 in .78 / .69 (without either in .43), and `lab grpo` came to .79 / .84.
+
 Examples:
   lab demonstrate                                  pocket-code sees .1 steps, .1 prose, .8 direct
   lab demonstrate --shares 0.8 0.2 0 --name few    other shares of direct, steps, prose

@@ -31,6 +31,7 @@ nats. What is most overrated in the end: "At theKarl met a writer met a kettle. 
 and of seed 1 every reply: "A baker walked:." (3.27, -1.72), after 60 steps, from where on no group teaches anything more. At
 the rate of 1e-3 all are alike after 30. Against the reward model of 1,000 rankings gold came from 1.69 to .58 (an earlier
 line).
+
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
   lab rlhf --reward reward-model-1                        jokes, with a price on divergence

@@ -16,6 +16,7 @@ Measured (pocket-reason's jokes, pocket-reward, --runs pocket-rlhf; 40 prompts, 
 best-of-n gold d (.99 [.95, 1.03] - .25 [.23, .28] d), R2 1.00, highest at 3.8 nats: n = 16 +.86 at proxy +1.33, 256 +.95 at
 +1.77. The run comes to +.99 at 5.3 nats, proxy +1.35, within ten steps to three quarters of it: its looks lie too close
 together for a curve.
+
 Examples:
   lab study --reward reward-model-1                                 best-of-n of the model whose replies were ranked
   lab study --reward reward-model-1 --runs rlhf-1 --runs rlhf-2 --runs dpo-1 --picture study.svg

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -206,6 +207,8 @@ def test_a_million_rows_are_read_while_the_screen_stays_alive(home: Path) -> Non
             file.write("".join(lines))
 
     async def go(pilot: Pilot[None], app: LabApp, screen: TrainScreen) -> None:
+        gc.collect()
+        gc.freeze()  # what other tests left in this process is not looked through while the window reads
         big, waits, titles = screen.query_one(Charts).big, list[float](), set[str]()
         while len(big.curves) == 0 or len(big.curves[0].x) < rows:
             before = time.perf_counter()
@@ -215,8 +218,9 @@ def test_a_million_rows_are_read_while_the_screen_stays_alive(home: Path) -> Non
         await settled(pilot, screen)
         assert any("reading" in title for title in titles)
         assert big.title == "loss"
-        # What the keys had to wait, as a part of the whole: seconds would depend on who else is busy here.
-        assert max(waits) < sum(waits) / 4
+        # What the keys had to wait, as a part of the whole: seconds would depend on who else is busy here. The whole is 11 s on
+        # two cores, so that this is less than a second there; 1/67 was seen.
+        assert max(waits) < sum(waits) / 12
         cpu = time.process_time()
         with open(folder / "metrics.jsonl", "a") as file:
             file.write('{"step": 1000000, "t": 101000, "loss": 0.5, "grad_norm": 0.1}\n')
