@@ -118,8 +118,8 @@ def test_pause_checkpoint_and_stop_by_keys(home: Path) -> None:
             await until(pilot, lambda: "■ stopped" in facts(screen))
         assert state(home, "mine") == "stopped"
         assert int(checkpoints(home / "mine")[-1].name) == inspect(home / "mine").step
-        marks = {(m.kind, m.label) for m in screen.query_one(Charts).big.marks}
-        assert {("note", "asked to pause"), ("note", "asked to stop"), ("checkpoint", "")} <= marks
+        seen = {("note", "asked to pause"), ("note", "asked to stop"), ("checkpoint", "")}
+        await until(pilot, lambda: seen <= {(m.kind, m.label) for m in screen.query_one(Charts).big.marks})
         await pilot.press("k")
         await pilot.pause()
         assert state(home, "mine") == "stopped"
@@ -148,7 +148,8 @@ def test_curves_continue_where_a_resumed_run_goes_on(home: Path) -> None:
             child.wait(timeout=30)
         await until(pilot, lambda: "✔ done" in facts(screen))
         await until(pilot, lambda: steps(screen) == list(range(1, 61)))
-        assert ("resume", "") in {(m.kind, m.label) for m in screen.query_one(Charts).big.marks}
+        marks = screen.query_one(Charts).big
+        await until(pilot, lambda: ("resume", "") in {(m.kind, m.label) for m in marks.marks})
         assert not trouble(screen)
 
     drive(go)
