@@ -311,10 +311,12 @@ def examined(record: Run, model: Model, scored: list[Item], before: list[str]) -
         f"\nknown kept {figure(kept, whom[known])}, unknown invented {figure(invented, whom[never])} "
         f"(before {figure(np.array(before)[never] == 'invented', whom[never])})"
     )
-    doubts = knowledge.doubt(model, scored)
+    own = not any(one.group for one in scored)  # of a person's own: admitted in the place of the answer
+    best = knowledge.best(model, scored, own)
+    doubts = knowledge.doubt_within(model, scored, best) if own else knowledge.doubt(model, scored)
     area = knowledge.auroc(doubts[never], doubts[known])
     record.say(f'P("don\'t know") tells unknown from known: AUROC {area:.3f}. Answering only below a doubt would give:')
-    good = [one.right(said) for one, said in zip(scored, knowledge.best(model, scored), strict=True)]
+    good = [one.right(said) for one, said in zip(scored, best, strict=True)]
     for at in knowledge.frontier(doubts, np.array(good), known, never, LEVELS):
         record.say(f"  known kept {at['kept']:.2f}, unknown invented {at['invented']:.2f} (doubt {at['doubt']:.3f})")
     record.headline = f"known kept {mean(kept):.2f}, unknown invented {mean(invented):.2f}"

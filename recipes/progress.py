@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import sys
 import threading
 import time
@@ -51,7 +52,8 @@ class _Panel:
 
 
 def _number(value: Any, digits: int = 3) -> str:
-    return f"{value:,.{digits}f}" if isinstance(value, int | float) else "-"
+    """A dash where there is none: a step whose groups are all alike has no loss."""
+    return f"{value:,.{digits}f}" if isinstance(value, int | float) and math.isfinite(value) else "-"
 
 
 class Outlived:

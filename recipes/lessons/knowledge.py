@@ -2,6 +2,7 @@
 lessons made of it: what it knows it answers, what it does not know it says so."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,8 @@ from recipes.lessons import ask, exam, facts
 from recipes.lessons.facts import DONT_KNOW, Question
 
 ROWS = 64  # questions of a forward pass
+RESTATED = re.compile(r".*?\b(?:is|are|was|were)\b")  # the question said again, as far as the answer
+THERE = (" not known to me.", " something I do not know.")  # what stands in the place of the answer
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,31 @@ def row(one: Item, replies: Sequence[str], r: Random) -> dict[str, Any]:
         good = [reply for reply, verdict in zip(replies, verdicts, strict=True) if verdict == "right"]
         told["messages"] = ask(one.question, max(good, key=lambda said: (good.count(said), -len(said))))
     elif told["label"] == "unknown":
-        told["messages"] = ask(one.question, r.choice(DONT_KNOW).format(n=one.about))
+        told["messages"] = ask(one.question, admission(one, replies, r))
     return told
+
+
+def admission(one: Item, replies: Sequence[str], r: Random) -> str:
+    """What says "I do not know" to a question: at once, or where the answer would stand, if it is one of a person's own and
+    the model restates it.
+
+    Before "The capital of Tuvalu is" a large model's first token tells nothing of whether it knows: of 249 capitals its
+    probability told those that SmolLM2-135M knows from others at an AUROC of .51, that of the answer's first token at .81, that
+    of the whole answer at .91. An admission at once has to guess, and to be told the answer at once costs it (right .43 ->
+    .09 with replies that begin with the answer): it needs the words between.
+    """
+    openings = [found for reply in replies if not one.group and (found := restated(one.question, reply))]
+    if openings:
+        return max(openings, key=openings.count) + r.choice(THERE)
+    return r.choice(DONT_KNOW).format(n=one.about)
+
+
+def restated(question: str, reply: str) -> str:
+    """What of a reply only says the question again, such as "The capital of Tuvalu is"; "" where it begins otherwise. Two
+    words, as in "Tuvalu is an island", begin a description."""
+    found = RESTATED.match(reply)
+    said = set(re.findall(r"\w+", found[0].lower())) - {"the"} if found else set()
+    return found[0] if found and len(said) > 2 and said.issubset(re.findall(r"\w+", question.lower())) else ""
 
 
 def labelled(path: Path) -> list[dict[str, Any]]:
@@ -153,14 +179,28 @@ def even(rows: Sequence[dict[str, Any]], r: Random) -> dict[str, list[list[Messa
 # -- figures ---------------------------------------------------------------------------------------------------------
 
 
-def openings(model: Model) -> set[int]:
-    """Ids that an admission begins with."""
-    return {model.tokenizer.encode_part(text)[0] for text in DONT_KNOW}
+def openings(model: Model, within: bool = False) -> set[int]:
+    """Ids that an admission begins with; `within` a sentence too."""
+    return {model.tokenizer.encode_part(text)[0] for text in (*DONT_KNOW, *(THERE if within else ()))}
 
 
-def best(model: Model, items: Sequence[Item]) -> list[str]:
+def best(model: Model, items: Sequence[Item], within: bool = False) -> list[str]:
     """The greedy replies of a model that may not admit anything."""
-    return exam.texts(model, [one.question for one in items], longest=48, never=openings(model))
+    return exam.texts(model, [one.question for one in items], longest=48, never=openings(model, within))
+
+
+def doubt_within(model: Model, items: Sequence[Item], replies: Sequence[str]) -> np.ndarray:
+    """P("don't know") of replies that may admit in the place of the answer, float [N]: the highest over the tokens of `replies`
+    (those of `best`) of what `doubt` is of their first."""
+    tokenizer, firsts, found = model.tokenizer, sorted(openings(model, within=True)), []
+    for one, said in zip(items, replies, strict=True):
+        prompt = chat.prompt(tokenizer, [Message(role="user", content=one.question)])
+        ids = prompt + (tokenizer.encode_part(said) or [0])
+        p = np.array(mx.softmax(model.network(mx.array([ids[:-1]]))[0, len(prompt) - 1 :].astype(mx.float32), axis=-1))
+        admission = p[:, firsts].sum(-1)
+        p[:, firsts] = 0
+        found.append((admission / (admission + p.max(-1))).max())
+    return np.array(found)
 
 
 def doubt(model: Model, items: Sequence[Item]) -> np.ndarray:

@@ -117,6 +117,7 @@ def test_equal_rewards_are_said_and_change_nothing(here: Here, small: Path, tmp_
                 "--name", "e", *FEW)  # fmt: skip
     assert said.code == 0, said
     assert "Begin above 1 right in 20" in said.out
+    assert "nan" not in said.out + said.err  # such a step has no loss, which is shown as a dash
     same(*(small / "e" / "checkpoints" / step / "model.safetensors" for step in ("000000", "000006")))
 
 

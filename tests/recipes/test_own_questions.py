@@ -1,19 +1,23 @@
 """Questions of one's own: what is searched for, what is read of it, and what is answered without a search."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import mlx.core as mx
+import numpy as np
 import pytest
 
 from lab import chat, index, weights
 from lab.calls import Toolbox
 from lab.chat import Message
 from lab.errors import UserError
+from lab.sample import last_logits
 from lab.tools import Search
 from recipes import interrogate, lessons, search
-from recipes.lessons import knowledge, lookup
+from recipes.lessons import facts, knowledge, lookup
 from recipes.lessons.knowledge import Item
 from tests.conftest import REPO
 
@@ -97,6 +101,43 @@ def test_the_reply_that_is_taught_is_the_usual_one(asked: Path) -> None:
         assert ("messages" in row) == (row["label"] == "known") == (row["right"] >= 0.8 * len(replies))
         if row["label"] == "known":
             assert row["messages"][1]["content"] == taught
+
+
+def test_a_question_restated_is_admitted_where_its_answer_would_stand(asked: Path) -> None:
+    capital = "What is the capital of The Gambia?"
+    for question, reply, opening in (
+        (capital, "The capital of the Gambia is Banjak.", "The capital of the Gambia is"),
+        (capital, "The Gambia is a country in Africa.", ""),  # two words describe
+        (capital, "Banjul is the capital of The Gambia.", ""),
+        (capital, "The capital of the Gambia", ""),
+        ("When were the Alps first crossed?", "The Alps were first crossed by bears.", ""),
+        ("When were the Alps first crossed?", "The first Alps crossed were hills.", "The first Alps crossed were"),
+        ("Who?", "", ""),
+    ):
+        assert knowledge.restated(question, reply) == opening
+    one = replace(next(knowledge.own(asked)), question="What is the capital of Togo?")
+    replies = ["The capital of Togo is Lagos.", "Togo is small.", "The capital of Togo is Accra.", "The Togo was wet."]
+    said = {str(knowledge.row(one, replies, Random(i))["messages"][1]["content"]) for i in range(9)}
+    assert said == {f"The capital of Togo is{rest}" for rest in knowledge.THERE}
+    assert all(facts.admits(reply) for reply in said)
+    at_once = str(knowledge.row(one, ["Lagos."] * 3, Random(0))["messages"][1]["content"])
+    assert facts.admits(at_once)
+    assert not any(at_once.endswith(rest) for rest in knowledge.THERE)
+
+
+def test_doubt_is_looked_for_where_an_admission_may_come(asked: Path) -> None:
+    """Of a real model, against the probabilities of one forward pass a token."""
+    model, one = weights.load(str(REPO / "weights" / "pocket-sft")), next(knowledge.own(asked))
+    prompt = chat.prompt(model.tokenizer, [chat.Message(role="user", content=one.question)])
+    said = model.tokenizer.encode_part("It is the town")
+    firsts, found = sorted(knowledge.openings(model, within=True)), []
+    for count in range(len(said)):
+        ids = [*prompt, *said[:count]]
+        p = np.array(mx.softmax(last_logits(model.network, np.array([ids]), None, [len(ids) - 1]), axis=-1))[0]
+        admission, p[firsts] = p[firsts].sum(), 0
+        found.append(admission / (admission + p.max()))
+    assert knowledge.doubt_within(model, [one], ["It is the town"])[0] == pytest.approx(max(found), abs=1e-5)
+    assert knowledge.doubt_within(model, [one], [""])[0] == pytest.approx(found[0], abs=1e-5)
 
 
 def test_what_is_held_out_of_an_interrogation_is_not_trained_on() -> None:
