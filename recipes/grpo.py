@@ -33,9 +33,12 @@ Whether it pays to check and try again (--task countdown, from `lab demonstrate`
 Longer problems than any demonstration or training has, five and six operations (--task longer, one seed, 60 problems, 4
 replies each): .03 [.00, .05] -> .14 [.08, .21], one of 4 tries .08 -> .30, tokens 14 -> 96.
 
-A real model: SmolLM2-135M-Instruct (LoRA, rate 3e-4, 20 steps of 3 x 8 replies; 1.3 CPU-minutes) on reasoning_gym:syllogism,
-held out: .03 -> .56 of 64 replies. It learns within five steps to answer in a word, and then gives the same word to each: the
-reward of a question with two answers pays for that. It starts above .05 in two of 17 tasks tried.
+A real model: SmolLM2-135M-Instruct (LoRA, rate 3e-4, --temp 0.7, 40 steps of 4 x 8 replies; 10 CPU-minutes) on sums and
+differences of two digits, reasoning_gym:chain_sum with min_terms, max_terms 2 and min_digits, max_digits 1: held out (26
+problems, 4 replies each) right .10 -> .48, most of it in ten steps, tokens 15 -> 8. `lab eval` on 13 of them again: .06 [.00,
+.14] -> .46 [.15, .77]. It learns to say "The final answer is 10." and to stop; what sums it can do comes out then, and what is
+below zero stays wrong. A warning: on reasoning_gym:syllogism (.03 -> .56 of 64 replies) it gave the same word to each question,
+which a question with two answers pays.
 
 Examples:
   lab grpo --model demonstrate-1                             word problems: the model finds out that thinking pays
@@ -45,7 +48,7 @@ Examples:
   lab grpo --task facts --search facts.db --call-price 0.4 --iters 100 --max-tokens 96 --model always     when to look up
   lab grpo --task gsm8k.jsonl --model smollm2.gguf --iters 30        your rows {"prompt", "answer"}, LoRA
   lab grpo --task my_reward.py --data prompts.jsonl          reward(prompts, completions, answers) -> list of numbers
-  lab grpo --task reasoning_gym:chain_sum --model NAME       a task of that library
+  lab grpo --task reasoning_gym:chain_sum,max_terms=2 --model NAME --temp 0.7      a task of that library
   lab eval --task problems --model demonstrate-1 --model grpo-1      before and after
 """
 

@@ -30,7 +30,7 @@ SEED = 0
 SHIPPED = {
     "pretrain": "pocket-base", "sft": "pocket-sft", "interrogate": "pocket-honest", "search": "pocket-search",
     "code": "pocket-code", "demonstrate": "pocket-demonstrate", "grpo": "pocket-reason", "reward-model": "pocket-reward",
-    "reward-model-few": "pocket-reward", "rlhf": "pocket-rlhf",
+    "reward-model-few": "pocket-reward", "rlhf": "pocket-rlhf", "always": "pocket-search",
 }  # fmt: skip
 BRIEF = {
     "selfplay": ["--imitation-iters", "2", "--iters", "2"],
