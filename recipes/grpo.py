@@ -34,9 +34,9 @@ Longer problems than any demonstration or training has, five and six operations 
 replies each): .03 [.00, .05] -> .14 [.08, .21], one of 4 tries .08 -> .30, tokens 14 -> 96.
 
 A real model: SmolLM2-135M-Instruct (LoRA, rate 3e-4, --temp 0.7, 40 steps of 4 x 8 replies; 10 CPU-minutes) on sums and
-differences of two digits, reasoning_gym:chain_sum with min_terms, max_terms 2 and min_digits, max_digits 1: held out (26
-problems, 4 replies each) right .10 -> .48, most of it in ten steps, tokens 15 -> 8. `lab eval` on 13 of them again: .06 [.00,
-.14] -> .46 [.15, .77]. It learns to say "The final answer is 10." and to stop; what sums it can do comes out then, and what is
+differences of two one-digit numbers (reasoning_gym:chain_sum, min_terms=max_terms=2, min_digits=max_digits=1): held out (26
+problems, 4 replies each) right .10 -> .48, most of it in ten steps, tokens 15 -> 8; by `lab eval` on 13 problems .06 [.00, .14]
+-> .46 [.15, .77]. It learns to say "The final answer is 10." and to stop; what sums it can do comes out then, and what is
 below zero stays wrong. A warning: on reasoning_gym:syllogism (.03 -> .56 of 64 replies) it gave the same word to each question,
 which a question with two answers pays.
 
