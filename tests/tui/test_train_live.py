@@ -22,7 +22,7 @@ from lab.runs import checkpoints, inspect, read_lines
 from tests.conftest import REPO, TINY
 from tests.tui.conftest import make_run, screen_text
 from tests.tui.test_train import curves, drive, facts, listed, settled, trouble, until
-from tui.app import LabApp
+from tui.app import LOOK, LabApp
 from tui.data import watch
 from tui.screens.train import TrainScreen
 from tui.widgets.chart import Chart
@@ -69,7 +69,8 @@ def wait_for(true: Callable[[], object], seconds: float = 20) -> None:
 
 
 def test_a_killed_training_is_seen_with_its_last_words(home: Path) -> None:
-    """Two looks a second: within two seconds the run is shown as died, with its last lines and what to press."""
+    """Two looks a second: within four, which are two seconds where the machine keeps up, the run is shown as died, with its
+    last lines and what to press."""
 
     async def go(pilot: Pilot[None], app: LabApp, screen: TrainScreen) -> None:
         with training("mine") as child:
@@ -81,9 +82,10 @@ def test_a_killed_training_is_seen_with_its_last_words(home: Path) -> None:
             assert screen.check_action("pause", ())
             child.send_signal(signal.SIGKILL)
             child.wait()
-            killed = time.monotonic()
-            await until(pilot, lambda: "died at step" in trouble(screen), 5)
-            assert time.monotonic() - killed < 2
+            looks: list[float] = []
+            app.set_interval(LOOK, lambda: looks.append(time.monotonic()))  # beside the app's own
+            await until(pilot, lambda: "died at step" in trouble(screen), 20)
+            assert len(looks) <= 4
         step = checkpoints(home / "mine")[-1].name
         assert f"press R to resume from step {int(step)}" in trouble(screen)
         assert "all is well" in trouble(screen)
