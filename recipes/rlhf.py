@@ -29,8 +29,10 @@ fall, 150 steps, 6 / 4 CPU-minutes: gold rises first (to 1.66 / .73 at steps 70 
 -1.69, which is .44 above and .75 below where it began, while the proxy goes on from -.02 / .01 to 2.60 / 2.84; KL 18 / 29
 nats. What is most overrated in the end: "At theKarl met a writer met a kettle. The kettle leftt." (proxy 2.80, gold -2.32),
 and of seed 1 every reply: "A baker walked:." (3.27, -1.72), after 60 steps, from where on no group teaches anything more. At
-the rate of 1e-3 all are alike after 30. Against the reward model of 1,000 rankings gold came from 1.69 to .58 (an earlier
-line).
+the rate of 1e-3 all are alike after 30. Run on to step 190 seed 1 stays there. Of 40 rankings gold ends at -1.26 / -1.37,
+-.36 / -.58 from the start, and in seed 1 never rises. It cannot well fall much further: the start's own replies, broken ones
+among them, spread by 2, and what is written in the end is one fluent bad joke. Against the reward model of 1,000 rankings
+gold came from 1.69 to .58 (an earlier line).
 
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
