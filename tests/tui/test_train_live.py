@@ -84,7 +84,7 @@ def test_a_killed_training_is_seen_with_its_last_words(home: Path) -> None:
             child.wait()
             looks: list[float] = []
             app.set_interval(LOOK, lambda: looks.append(time.monotonic()))  # beside the app's own
-            await until(pilot, lambda: "died at step" in trouble(screen), 20)
+            await until(pilot, lambda: "died at step" in trouble(screen), 5)
             assert len(looks) <= 4
         step = checkpoints(home / "mine")[-1].name
         assert f"press R to resume from step {int(step)}" in trouble(screen)
@@ -120,13 +120,18 @@ def test_pause_checkpoint_and_stop_by_keys(home: Path) -> None:
             await until(pilot, lambda: "■ stopped" in facts(screen))
         assert state(home, "mine") == "stopped"
         assert int(checkpoints(home / "mine")[-1].name) == inspect(home / "mine").step
-        seen = {("note", "asked to pause"), ("note", "asked to stop"), ("checkpoint", "")}
-        await until(pilot, lambda: seen <= {(m.kind, m.label) for m in screen.query_one(Charts).big.marks})
+        drawn = {("note", "asked to pause"), ("note", "asked to stop"), ("checkpoint", "")}
+        await until(pilot, lambda: drawn <= marks(screen))
         await pilot.press("k")
         await pilot.pause()
         assert state(home, "mine") == "stopped"
 
     drive(go)
+
+
+def marks(screen: TrainScreen) -> set[tuple[str, str]]:
+    """(kind, label) of what the big chart marks; drawn after the state is told."""
+    return {(mark.kind, mark.label) for mark in screen.query_one(Charts).big.marks}
 
 
 def steps(screen: TrainScreen) -> list[float]:
@@ -150,8 +155,7 @@ def test_curves_continue_where_a_resumed_run_goes_on(home: Path) -> None:
             child.wait(timeout=30)
         await until(pilot, lambda: "✔ done" in facts(screen))
         await until(pilot, lambda: steps(screen) == list(range(1, 61)))
-        marks = screen.query_one(Charts).big
-        await until(pilot, lambda: ("resume", "") in {(m.kind, m.label) for m in marks.marks})
+        await until(pilot, lambda: ("resume", "") in marks(screen))
         assert not trouble(screen)
 
     drive(go)
