@@ -17,6 +17,16 @@ from recipes.pocket.words import tally
 LETTERS = "abcdefghijklmnoprstuvwy"
 PLACES = ("first", "second", "third")
 COUNT = "How many times does the letter {c} occur in {w}?"
+# How else a person asks, in half of the lessons that count by code. Taught with COUNT alone, the last of the line counted the r
+# of strawberry right when asked in those words and wrong when asked "How many r in strawberry?".
+ASKED = (
+    "How many {c} in {w}?", "How many {c} are in {w}?", "How many {c} are there in {w}?", "How many {c}'s are in {w}?",
+    "How often does {c} occur in {w}?", "How many letters {c} has {w}?", "Count the letter {c} in {w}.",
+    "How many times does {c} appear in the word {w}?",
+)  # fmt: skip
+SUMS = ("What is {a} {word} {b}?",) * 4 + (
+    "How much is {a} {word} {b}?", "What is {a} {sign} {b}?", "{a} {sign} {b} = ?", "Compute {a} {sign} {b}.",
+)  # fmt: skip
 _WORDS: dict[Split, list[str]] = {
     "train": [w for w in EVERYDAY if wanted(w, "train")],
     "test": [w for w in EVERYDAY if wanted(w, "test")],
@@ -50,6 +60,8 @@ def counted(r: Random, how: str) -> list[Message]:
     """A count by head ("answer"), by spelling first ("steps"), after the answer ("after") or by code ("code")."""
     asked, word, letter = counting(r)
     answer = str(word.count(letter))
+    if how == "code" and r.random() < 0.5:
+        asked = r.choice(ASKED).format(c=letter, w=word)
     # A space before the word, as in the question: without it the word begins with another token, which cannot be copied.
     return ask(asked, reply_of(how, answer, f"{tally(word, letter)}.", f"' {word}'.count('{letter}')", answer))
 
@@ -147,7 +159,8 @@ def calculation(r: Random, size: int, split: Split = "train") -> tuple[str, str,
         a, b = r.randint(2, size), r.randint(2, size)
         sign, word = r.choice((("+", "plus"), ("-", "minus"), ("*", "times")))
         if wanted(sum_key(a, sign, b), split):
-            return f"What is {a} {word} {b}?", f"{a} {sign} {b}", str(compute(a, sign, b))
+            asked = r.choice(SUMS).format(a=a, b=b, word=word, sign=sign)
+            return asked, f"{a} {sign} {b}", str(compute(a, sign, b))
 
 
 # Lines that the sandbox cannot run. A call that should have worked is answered with what it says to one of these: the lesson
