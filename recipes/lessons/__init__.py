@@ -6,10 +6,13 @@ Apart from recipes/pocket, which generates what a model is pretrained on: a chan
 from collections.abc import Callable, Sequence
 from random import Random
 
-from lab.chat import Message, Part
+from lab.chat import Message, Part, parts
 from recipes.pocket.seeds import generator
 
 Lesson = Callable[[Random], list[Message] | str]  # a conversation, or a text
+TYPED = (
+    0.25  # share of the conversations whose person types in a hurry: no sign at the end, no capital at the beginning
+)
 
 
 def ask(question: str, reply: str | list[Part]) -> list[Message]:
@@ -35,16 +38,35 @@ def result(said: str) -> Part:
 def mixed(
     name: str, lessons: Sequence[tuple[float, Lesson]], joined: float = 0.0
 ) -> Callable[[int], list[Message] | str]:
-    """One lesson a seed, drawn by weight; a share of the conversations `joined`, two in one. Lessons of single questions
-    teach to answer the first turn alone: the reply to the second was "France</search> Eastvale."."""
+    """One lesson a seed, drawn by weight; a share of the conversations `joined`, two in one, and some `typed` in a hurry. Where
+    lessons of single questions taught to answer the first turn alone, the second was "France</search> Eastvale."."""
     weights = [weight for weight, _ in lessons]
 
     def draw(seed: int) -> list[Message] | str:
         r = generator(name, seed)
         first = r.choices(lessons, weights)[0][1](r)
-        if isinstance(first, str) or r.random() >= joined:
+        if isinstance(first, str):
             return first
-        second = r.choices(lessons, weights)[0][1](r)
-        return first if isinstance(second, str) else [*first, *second]
+        second = r.choices(lessons, weights)[0][1](r) if r.random() < joined else ""
+        both = first if isinstance(second, str) else [*first, *second]
+        return [typed(r, turn, both) for turn in both] if r.random() < TYPED else both
 
     return draw
+
+
+def typed(r: Random, turn: Message, talk: Sequence[Message]) -> Message:
+    """What a person said, as somebody in a hurry types it. Taught with whole sentences alone, "Hi!" was answered and "hi" with
+    "hihog, I cannot help you stis." A capital stays where the replies of the talk have the word: there it is a name."""
+    if turn["role"] != "user" or not isinstance(turn["content"], str):
+        return turn
+    said = turn["content"].rstrip(".?!") if r.random() < 0.7 else turn["content"]
+    word = said.split(" ", 1)[0]
+    if r.random() < 0.7 and ". " not in said and word not in ("I", *replied(talk)):
+        said = said[0].lower() + said[1:]
+    return Message(role="user", content=said)
+
+
+def replied(talk: Sequence[Message]) -> set[str]:
+    """The words of a talk's replies, calls included."""
+    said = (part["text"] for turn in talk if turn["role"] == "assistant" for part in parts(turn))
+    return {word.strip(".,?!") for text in said for word in text.split()}

@@ -196,10 +196,7 @@ def doubt_within(model: Model, items: Sequence[Item], replies: Sequence[str]) ->
     for one, said in zip(items, replies, strict=True):
         prompt = chat.prompt(tokenizer, [Message(role="user", content=one.question)])
         ids = prompt + (tokenizer.encode_part(said) or [0])
-        p = np.array(mx.softmax(model.network(mx.array([ids[:-1]]))[0, len(prompt) - 1 :].astype(mx.float32), axis=-1))
-        admission = p[:, firsts].sum(-1)
-        p[:, firsts] = 0
-        found.append((admission / (admission + p.max(-1))).max())
+        found.append(_beside(model.network(mx.array([ids[:-1]]))[0, len(prompt) - 1 :], firsts).max())
     return np.array(found)
 
 
@@ -216,12 +213,16 @@ def doubt(model: Model, items: Sequence[Item]) -> np.ndarray:
         ids = np.zeros((len(some), max(len(prompts[i]) for i in some)), np.int32)
         for place, i in zip(ids, some, strict=True):
             place[: len(prompts[i])] = prompts[i]
-        logits = last_logits(model.network, ids, None, [len(prompts[i]) - 1 for i in some]).astype(mx.float32)
-        p = np.array(mx.softmax(logits, axis=-1))
-        admission = p[:, firsts].sum(-1)
-        p[:, firsts] = 0
-        found[some] = admission / (admission + p.max(-1))
+        found[some] = _beside(last_logits(model.network, ids, None, [len(prompts[i]) - 1 for i in some]), firsts)
     return found
+
+
+def _beside(logits: mx.array, firsts: Sequence[int]) -> np.ndarray:
+    """a / (a + b) of `doubt` at each place, float [N]; logits [N, V], `firsts` the ids that an admission begins with."""
+    p = np.array(mx.softmax(logits.astype(mx.float32), axis=-1))
+    admission = p[:, firsts].sum(-1)
+    p[:, firsts] = 0
+    return admission / (admission + p.max(-1))
 
 
 def auroc(high: np.ndarray, low: np.ndarray) -> float:

@@ -49,6 +49,20 @@ DEEDS = {
 }
 
 
+# What a person says who tries an assistant for the first time, besides what pretraining has (recipes/pocket/conversations.py).
+TRIED = (
+    (("Hi there!", "Hey!", "Hello there!", "Good evening!"), ("Hello! How can I help you?", "Hi! What can I do for you?")),
+    (("What is your name?", "Do you have a name?"), ("I have no name. I am an assistant.",)),
+    (("Are you a human?", "Are you a robot?", "What are you?"), ("I am a small language model, trained on one computer.",)),
+    (("Who made you?", "Who trained you?", "Where are you from?"), ("I was trained on one computer, with this lab.",)),
+    (("Help!", "Can you help me?", "What do you know?", "What can I ask you?"),
+     ("Ask me for a capital, a sum, the letters of a word, a story or a joke.",)),
+    (("Are you there?", "Test."), ("I am here. What can I do for you?",)),
+    (("OK.", "Good.", "Nice.", "Great!", "Well done!"), ("I am glad. What else can I do for you?",)),
+    (("Bye!", "See you.", "Good night!"), ("Goodbye! See you soon.",)),
+)  # fmt: skip
+
+
 def things(split: Split) -> list[str]:
     """Words of the split for what somebody has."""
     return [word for word in sorted({*THINGS, *CLOTHES, *FOODS, *ANIMALS}) if wanted(f"lesson:{word}", split)]
@@ -123,6 +137,12 @@ def joked(r: Random) -> list[Message]:
     return ask(prompt.replace(":", "."), told)
 
 
+def tried(r: Random) -> list[Message]:
+    """The first words to an assistant, or the last."""
+    said, replies = r.choice(TRIED)
+    return ask(r.choice(said), r.choice(replies))
+
+
 def _talk(r: Random, about: Sequence[Entity]) -> list[Message]:
     talk = conversation(r.randrange(1 << 60), about)
     return [{"role": message["role"], "content": message["content"]} for message in talk]
@@ -151,7 +171,7 @@ def bare(question: str) -> str:
     return question.removeprefix("Question: ").removesuffix(" Answer:")
 
 
-LESSONS = ((0.32, everyday), (0.12, styled), (0.06, refusal), (0.35, read), (0.15, remembered))
+LESSONS = ((0.32, everyday), (0.03, tried), (0.12, styled), (0.06, refusal), (0.32, read), (0.15, remembered))
 REPLAY = (
-    (0.2, without_facts), (0.1, styled), (0.08, refusal), (0.24, read), (0.2, remembered), (0.18, joked),
+    (0.16, without_facts), (0.04, tried), (0.1, styled), (0.08, refusal), (0.24, read), (0.2, remembered), (0.18, joked),
 )  # fmt: skip
