@@ -6,7 +6,7 @@ Apart from recipes/pocket, which generates what a model is pretrained on: a chan
 from collections.abc import Callable, Sequence
 from random import Random
 
-from lab.chat import Message, Part, parts
+from lab.chat import Message, Part
 from recipes.pocket.seeds import generator
 
 Lesson = Callable[[Random], list[Message] | str]  # a conversation, or a text
@@ -49,24 +49,19 @@ def mixed(
             return first
         second = r.choices(lessons, weights)[0][1](r) if r.random() < joined else ""
         both = first if isinstance(second, str) else [*first, *second]
-        return [typed(r, turn, both) for turn in both] if r.random() < TYPED else both
+        return [typed(r, turn) for turn in both] if r.random() < TYPED else both
 
     return draw
 
 
-def typed(r: Random, turn: Message, talk: Sequence[Message]) -> Message:
+def typed(r: Random, turn: Message) -> Message:
     """What a person said, as somebody in a hurry types it. Taught with whole sentences alone, "Hi!" was answered and "hi" with
-    "hihog, I cannot help you stis." A capital stays where the replies of the talk have the word: there it is a name."""
+    "hihog, I cannot help you stis." Of two sentences the first keeps its capital: it may begin with a name, a question of one
+    never does."""
     if turn["role"] != "user" or not isinstance(turn["content"], str):
         return turn
     said = turn["content"].rstrip(".?!") if r.random() < 0.7 else turn["content"]
-    word = said.split(" ", 1)[0]
-    if r.random() < 0.7 and ". " not in said and word not in ("I", *replied(talk)):
-        said = said[0].lower() + said[1:]
+    if r.random() < 0.7 and ". " not in said:
+        word = said.split(" ", 1)[0]
+        said = word.lower() + said[len(word) :]
     return Message(role="user", content=said)
-
-
-def replied(talk: Sequence[Message]) -> set[str]:
-    """The words of a talk's replies, calls included."""
-    said = (part["text"] for turn in talk if turn["role"] == "assistant" for part in parts(turn))
-    return {word.strip(".,?!") for text in said for word in text.split()}
