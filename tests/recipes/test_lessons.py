@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from recipes.lessons import exam, facts, knowledge, letters, lookup, talk
 from recipes.lessons.facts import Question
 from recipes.pocket.people import Entity
 from recipes.pocket.seeds import wanted
+from recipes.pocket.vocabulary import BOYS, GIRLS
 from tests.conftest import REPO
 
 DRAWN = 400  # lessons of each kind
@@ -120,6 +122,10 @@ def test_scored_letters_decimals_and_problems_are_no_lessons() -> None:
     about = re.findall(r"occur in (\w+)\?|letters does (\w+) have|letter of (\w+)\?|do you spell (\w+)\?", told)
     spelt = {word for found in about for word in found if word}
     assert len(spelt) > 500
+    for form in letters.ASKED:
+        other = set(re.findall(form.replace("?", r"\?").format(c=r"\w", w=r"(\w+)"), told))
+        assert len(other) > 15, form
+        spelt |= other
     assert all(wanted(word, "train") for word in spelt)
     assert all(wanted(letters.counting(Random(i), "test")[1], "test") for i in range(300))
     pairs = [(a, b) for a, b in re.findall(r"larger, ([\d.]+) or ([\d.]+)\?", told)]
@@ -192,6 +198,45 @@ def test_lessons_follow_from_their_seed_alone() -> None:
     draw = lessons.mixed("sft", talk.LESSONS)
     assert len({json.dumps(draw(seed)) for seed in range(300)}) > 280
     assert draw(3) != lessons.mixed("other", talk.LESSONS)(3)
+
+
+def hurry(said: str) -> set[str]:
+    """Every way in which a hurried person might type it."""
+    word, _, rest = said.partition(" ")
+    return {end for text in (said, f"{word.lower()} {rest}".rstrip()) for end in (text, text.rstrip(".?!"))}
+
+
+def test_a_hurried_person_leaves_out_signs_and_capitals_and_nothing_else() -> None:
+    """No name loses its capital; no reply is touched, and no lesson itself."""
+    people, found = {*GIRLS, *BOYS}, Counter[bool]()
+    for name, lesson in kinds().items():
+        for seed in range(DRAWN // 2):
+            r = Random(f"{name} {seed}")
+            talk = lesson(r)
+            if isinstance(talk, str):
+                continue
+            before = json.dumps(talk)
+            for turn in talk:
+                one = lessons.typed(r, turn)
+                if turn["role"] == "assistant":
+                    assert one == turn
+                    continue
+                was, now = str(turn["content"]), str(one["content"])
+                found[now != was] += 1
+                assert now in hurry(was), (was, now)
+                if now[0] != was[0]:
+                    first, second = (*was.split(" "), "")[:2]
+                    assert first not in people, was
+                    assert first == "Say" or not second[:1].isupper(), was
+            assert json.dumps(talk) == before
+    assert 0.6 < found[True] / found.total() < 0.95
+
+
+def test_a_quarter_of_the_conversations_are_typed_in_a_hurry() -> None:
+    draw = lessons.mixed("greeted", [(1.0, lambda r: lessons.ask("Hello there, you!", "Hi."))])
+    said = Counter(draw(seed)[0]["content"] for seed in range(2000))
+    assert set(said) == hurry("Hello there, you!")
+    assert 2000 - said["Hello there, you!"] == pytest.approx(2000 * lessons.TYPED * (1 - 0.3 * 0.3), rel=0.15)
 
 
 # -- searches ----------------------------------------------------------------------------------------------------------
