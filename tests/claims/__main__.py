@@ -110,6 +110,19 @@ def show(claim: Claim, row: dict[str, Any] | None) -> bool:
     return good
 
 
+def git(*words: str) -> str:
+    """What git says about this checkout."""
+    done = subprocess.run(["git", "-C", str(ROOT), *words], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit() -> str:
+    """The commit that is measured, "-dirty" where files differ from it: not the record itself, which each claim changes, nor
+    what is told of it."""
+    other = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs", ":!*.md")
+    return git("describe", "--always") + ("-dirty" if other else "")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
@@ -124,13 +137,10 @@ def main() -> int:
             files, again = record.hashes(claim.depends), args.fresh or row is not None
             with ThreadPoolExecutor(len(args.seeds)) as pool:
                 found = list(pool.map(lambda seed, c=claim, f=again: measure(c, seed, f), args.seeds))
-            revision = subprocess.run(
-                ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
-            )
             kept = [k for k in found[0] if all(k in f for f in found) and re.fullmatch(claim.keep or ".*", k)]
             figures = {k: [round(f[k], 4) for f in found] for k in kept}
             row = {"command": ["lab", *claim.command(args.seeds[0])], "seeds": args.seeds, "figures": figures}
-            row |= {"revision": revision.stdout.strip(), "files": files}
+            row |= {"revision": commit(), "files": files}
             keep(claim.name, row)
         show(claim, row)
     return 0

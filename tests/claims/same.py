@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import json
 import re
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from typing import Any
 
 from recipes import findings, record
 from recipes.record import ROOT
-from tests.claims.__main__ import call, keep
+from tests.claims.__main__ import call, commit, git, keep
 from tests.claims.table import CLAIMS, FACTS, Claim
 
 SEED = 0
@@ -76,8 +75,7 @@ def same(claim: Claim, then: Path, folder: Path, revision: str) -> bool:
         print(f"{claim.name}: {key} {a.get(key)} -> {b.get(key)}", flush=True)
     if odd:
         return False
-    now = git("describe", "--always", "--dirty")
-    keep(claim.name, row | {"files": files, "same": {"as": revision, "at": now, "values": len(a)}})
+    keep(claim.name, row | {"files": files, "same": {"as": revision, "at": commit(), "values": len(a)}})
     print(f"{claim.name}: the same, {len(a)} values", flush=True)
     return True
 
@@ -111,11 +109,6 @@ def outcome(claim: Claim, root: Path, home: Path) -> dict[str, Any]:
     for file in sorted(home.glob("run*/*.safetensors")):
         told[file.relative_to(home).as_posix()] = hashlib.sha256(file.read_bytes()).hexdigest()
     return told
-
-
-def git(*words: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *words], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":
