@@ -8,8 +8,9 @@ trained on: those names are only asked before and after.
 Without --data the questions are the pocket world's: facts told 100 to 3 times, and as many names that nobody ever told of.
 With --data they are yours: rows {"question", "answer"}, and "about" where several are about one thing.
 
-Expected, pocket preset, 700 steps of the last two layers (seeds 0 / 1; 2.2 CPU-minutes): never-seen invented .92 / .93 -> .13 /
-.15, known kept .86 / .90; AUROC of P("don't know") .92 / .94; by the doubt, known kept .80 at .08 / .06 invented, .90 at .20.
+Expected, pocket preset, 700 steps of the last two layers (seeds 0 / 1; 4.8 CPU-minutes on one of two busy cores): never-seen
+invented .93 / .94 -> .14 / .17, known kept .85 / .87; AUROC of P("don't know") .91 / .91; by the doubt, known kept .80 at .10 /
+.09 invented, .90 at .46 / .21.
 What tells known from unknown is in the tokens: BPE keeps a name whole that the text repeats, and how many tokens the name
 has tells the two apart at .96 / .94 by itself. With a vocabulary of 1,536, where names told 100 times are in as many pieces as
 others (.64), the same training got AUROC .75 / .80 and kept .60 / .67 at .22 / .18 invented; four passes over the text instead

@@ -5,12 +5,12 @@ Names are fresh in every batch, so the only way to get a query right is to copy 
 learns the list. What the interrogation found known is answered straight, so that a call says "I do not know this". One
 search in eight finds nothing, somebody else, or a broken index: then the reply says so.
 
-Expected, pocket preset, 2,000 steps (seeds 0 / 1; 26 CPU-minutes on a core of 37 GFLOP/s): of 610 questions about names never
-told it calls on .96 / .96, the query is the name in .96 / .95 of the calls, the answer right in .91 / .90, invented in .06 /
-.06. An empty index is answered with "I do not know" in .96 / .96, one that holds others of the same first names in .99 / .99
+Expected, pocket preset, 2,000 steps (seeds 0 / 1; 22 CPU-minutes on one of two busy cores): of 610 questions about names never
+told it calls on .96 / .96, the query is the name in .96 / .95 of the calls, the answer right in .91 / .90, invented in .05 /
+.06. An empty index is answered with "I do not know" in .96 / .95, one that holds others of the same first names in .99 / .98
 (two words are searched for together: with either of them it found these, and their facts were given as the answer in .63). With
-no search at hand it admits. Known names that no lesson has it looks up in .39 / .49, of these queries .90 / .94 are the name;
-right .91 / .91.
+no search at hand it admits. Known names that no lesson has it looks up in .41 / .51, of these queries .92 / .94 are the name;
+right .90 / .90.
 
 What makes it keep what it knows. (1) A call is decided by the first token of a reply, and what decides is the share of first
 replies that call. Half of the lookups are asked for in words ("Look it up: ..."): they teach to copy a name and to read what
