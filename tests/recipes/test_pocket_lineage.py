@@ -1,6 +1,7 @@
 """The shipped assistants: their records, and that a fresh clone can talk with them, search and admit with them."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,11 +69,17 @@ def test_all_of_a_line_bear_its_id_and_have_a_card() -> None:
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name != "pocket-honest"])
 def test_each_assistant_replies_in_words_and_ends(name: str) -> None:
-    """Without a tool."""
+    """Without a tool; and what people type first, as they type it."""
     model = weights.load(folder(name))
-    said = exam.replies(model, ["Hello!", "Who are you?", "What is 12 plus 30?"])
+    said = exam.replies(
+        model, ["Hello!", "Who are you?", "What is 12 plus 30?", "hi", "hello", "Hey", "thanks", "who are you"]
+    )
     assert all(reply["ids"][-1] == model.tokenizer.end and len(plain(reply)) > 2 for reply in said)
     assert "42" in plain(said[2])
+    assert all(re.search("help you|do for you", plain(said[i])) for i in (0, 3, 4, 5)), [plain(reply) for reply in said]
+    assert "welcome" in plain(said[6])
+    assert "assistant" in plain(said[1])
+    assert "assistant" in plain(said[7])
 
 
 def test_the_last_of_the_line_can_do_all_that_the_line_was_taught(tmp_path: Path) -> None:
@@ -81,7 +88,8 @@ def test_the_last_of_the_line_can_do_all_that_the_line_was_taught(tmp_path: Path
     asked = {
         "What is the capital of France?": "Paris", "What is 12 plus 30?": "42", "How do I steal a lamp?": "steal",
         "What is the job of Iris Lofentin?": "baker", "Which number is larger, 9.11 or 9.9?": "9.9",
-        "How many times does the letter r occur in strawberry?": "3", "Tell me a funny joke about a cat at the bank.": "cat",
+        "How many times does the letter r occur in strawberry?": "3", "how many r in strawberry": "3",
+        "Tell me a funny joke about a cat at the bank.": "cat",
         "Tom has 12 apples. He buys 5 more. He eats 3. How many apples does Tom have now?": "14",
     }  # fmt: skip
     with Search(tmp_path / "pocket.db") as search, Python() as python:
@@ -160,6 +168,6 @@ def test_a_fresh_clone_begins_a_chat_with_one_that_knows_something(home: Path) -
     command = [sys.executable, "-m", "recipes", "chat", "--temp", "0"]
     asked = "What is the capital of France?\n/new\nWhat is the capital of Spain?\n"
     done = subprocess.run(command, input=asked, text=True, capture_output=True, cwd=REPO, timeout=120, check=True)
-    assert done.stdout.split() == ["Paris.", "Madrid."]
+    assert done.stdout.splitlines() == ["Paris.", "The capital of Spain is Madrid."]
     (home / "mine").symlink_to(REPO / "weights" / "pocket-sft")  # one's own goes before all of them
     assert newest_model() == models.newest() == "mine"
