@@ -11,6 +11,7 @@ were copied into one call .90 / .92); word problems .02 -> .13 / .14, whose four
 order. Asked for in eight other ways, which half of the lessons use, letters come out .96 / .93, typed in a hurry .95 / .93, in
 six ways that no lesson has .56 / .43 (96 words each). A line that does not run is answered with "I do not know: my code did
 not run."; without lessons about that it was answered with a number. The embeddings are left as they are.
+
 Examples:
   lab code                                      pocket-search learns to compute
   lab chat --model code-1 --code --search weights/code-1/pocket.db

@@ -5,12 +5,12 @@ The styles: direct (the answer alone), steps (a thought of bare calculations), p
 with its step). A small share of countdowns is tried, checked and tried again. The rest are lessons of before, so that nothing
 is forgotten.
 
-Expected, pocket preset, 1,000 steps (seeds 0 / 1; 13 CPU-minutes on one of two busy cores), 200 held-out problems of one
-to four operations at temperature 1: right .12 / .12; direct .81 / .84 of the replies and right in .04 / .02, bare steps .10 /
-.07 and .11 / .14, prose .09 / .09 and .94 / .94. At once not even one operation comes out (0 of 93 with an earlier base): so
-the start is as good as the share that thinks. One lesson in seven is thought through because the person asks for it ("Think
-first: ..."), which shows how and not when: with problems told again as pretraining wrote them in their place, prose was right
-in .78 / .69 (without either in .43), and `lab grpo` came to .79 / .84.
+Expected, pocket preset, 1,000 steps (seeds 0 / 1; 13 CPU-minutes on one of two busy cores), 200 held-out problems of one to
+four operations at temperature 1: right .12 / .12; direct .81 / .84 of the replies and right in .04 / .02, bare steps .10 / .07
+and .11 / .14, prose .09 / .09 and .94 / .94. At once not even one operation comes out (0 of 93 with an earlier base): so the
+start is as good as the share that thinks. One lesson in seven is thought through because the person asks for it ("Think first:
+..."), which shows how and not when: with problems told again as pretraining wrote them in their place, prose was right in .78
+/ .69 (without either in .43), and `lab grpo` came to .79 / .84.
 
 Examples:
   lab demonstrate                                  pocket-code sees .1 steps, .1 prose, .8 direct

@@ -5,14 +5,14 @@ by the spread and with one divisor for all tokens of a step: Dr. GRPO, Liu et al
 
 Beside each step of a task of the pocket world the model learns on lessons of its stages before, none of which thinks, calls or
 answers as the task would have it: alone, 60 steps of word problems cost known names .07 (an earlier line: .88 -> .81, .75 ->
-.68 with tools), with them .87 -> .83 and .78 -> .77. Half as many, at a rate that does not fall, left seed 0 at .80, and by
-heart at .66 for .72.
+.68 with tools), with them .78 -> .85 and .74 -> .73. Half as many, at a rate that does not fall, left seed 0 at .80, and by
+heart at .66 for .72 (an earlier line too).
 
-Expected, pocket preset, 60 steps from `lab demonstrate` (seeds 0 / 1; 7 CPU-minutes on a core of 75 GFLOP/s, .42 M sampled
-tokens), on held-out problems of one to four operations at temperature 1: right .14 / .13 -> .84 / .91 (one of 4 tries .42 /
-.36 -> .95 / 1.00; greedy replies .94 / .97, `lab skills`), replies that think .20 / .16 -> 1.00, all in prose (.13 / .07
-before), though bare steps were shown as often; tokens of a reply 15 / 11 -> 62. Nearly all of it comes in the first ten steps
-(.82 / .90): which way of solving suits it is found at once. What goes wrong after is a sum (15 - 9 = 7), or a sentence that is
+Expected, pocket preset, 60 steps from `lab demonstrate` (seeds 0 / 1; 9 CPU-minutes on one of two busy cores, .42 M sampled
+tokens), on held-out problems of one to four operations at temperature 1: right .13 / .11 -> .88 / .92 (one of 4 tries .42 /
+.33 -> .97 / 1.00; greedy replies .96 / .99, `lab skills`), replies that think .20 / .15 -> 1.00, all in prose (.12 / .09
+before), though bare steps were shown as often; tokens of a reply 14 / 11 -> 62. Nearly all of it comes in the first ten steps
+(.81 / .89): which way of solving suits it is found at once. What goes wrong after is a sum (15 - 9 = 7), or a sentence that is
 told twice, and that changes slowly. Tried on seed 0, from one start, held out after 60 steps: rates of 3e-4 and 1e-4, falling
 or not, with an optimiser of its own for the lessons or one for both, all .83 to .85; at 1.5e-3 the skill itself is lost (.49
 after 20). At temperature .7 replies hardly differ any more, and nothing more is learnt (.81 after 10 and after 20 steps, an
@@ -35,10 +35,10 @@ replies each): .03 [.00, .05] -> .14 [.08, .21], one of 4 tries .08 -> .30, toke
 
 A real model: SmolLM2-135M-Instruct (LoRA, rate 3e-4, --temp 0.7, 40 steps of 4 x 8 replies; 10 CPU-minutes) on sums and
 differences of two one-digit numbers (reasoning_gym:chain_sum, min_terms=max_terms=2, min_digits=max_digits=1): held out (26
-problems, 4 replies each) right .10 -> .48, most of it in ten steps, tokens 15 -> 8; by `lab eval` on 13 problems .06 [.00, .14]
--> .46 [.15, .77]. It learns to say "The final answer is 10." and to stop; what sums it can do comes out then, and what is
-below zero stays wrong. A warning: on reasoning_gym:syllogism (.03 -> .56 of 64 replies) it gave the same word to each question,
-which a question with two answers pays.
+problems, 4 replies each) right .10 -> .48, most of it in ten steps, tokens 15 -> 8; by `lab eval` on 13 problems .06 [.00,
+.14] -> .46 [.15, .77]. It learns to say "The final answer is 10." and to stop; what sums it can do comes out then, and what is
+below zero stays wrong. A warning: on reasoning_gym:syllogism (.03 -> .56 of 64 replies) it gave the same word to each
+question, which a question with two answers pays.
 
 Examples:
   lab grpo --model demonstrate-1                             word problems: the model finds out that thinking pays

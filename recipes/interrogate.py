@@ -9,13 +9,12 @@ Without --data the questions are the pocket world's: facts told 100 to 3 times, 
 With --data they are yours: rows {"question", "answer"}, and "about" where several are about one thing.
 
 Expected, pocket preset, 700 steps of the last two layers (seeds 0 / 1; 4.8 CPU-minutes on one of two busy cores): never-seen
-invented .93 / .94 -> .14 / .17, known kept .85 / .87; AUROC of P("don't know") .91 / .91; by the doubt, known kept .80 at .10 /
-.09 invented, .90 at .46 / .21.
-What tells known from unknown is in the tokens: BPE keeps a name whole that the text repeats, and how many tokens the name
-has tells the two apart at .96 / .94 by itself. With a vocabulary of 1,536, where names told 100 times are in as many pieces as
-others (.64), the same training got AUROC .75 / .80 and kept .60 / .67 at .22 / .18 invented; four passes over the text instead
-of one left it at .74 / .79, 6M parameters with a vocabulary of 4,096 (one seed, trained on a GPU) brought .95, kept .96 at .21.
-Every large model's tokenizer has that cue too.
+invented .93 / .94 -> .14 / .17, known kept .85 / .87; AUROC of P("don't know") .91 / .91; by the doubt, known kept .80 at .10
+/ .09 invented, .90 at .46 / .21. What tells known from unknown is in the tokens: BPE keeps a name whole that the text repeats,
+and how many tokens the name has tells the two apart at .96 / .94 by itself. With a vocabulary of 1,536, where names told 100
+times are in as many pieces as others (.64), the same training got AUROC .75 / .80 and kept .60 / .67 at .22 / .18 invented;
+four passes over the text instead of one left it at .74 / .79, 6M parameters with a vocabulary of 4,096 (one seed, trained on a
+GPU) brought .95, kept .96 at .21. Every large model's tokenizer has that cue too.
 
 Without it (vocabulary 1,536) the doubt was in how far one answer stands out from the second best: before any tuning the highest
 probability of the first token told known from never-seen names at .91, though its logit alone only at .72, which is all that an
@@ -23,8 +22,8 @@ output row sees, and tuning found only a part of it. With a hundred steps AUROC 
 later the trained ones were learnt by heart (.91 against .77 after 500 steps). Names that the model is sure of, wrongly, were
 answered as well, so that no list helps: .74. Logits held to log-probabilities by a z-loss (PaLM, arXiv:2204.02311): .77.
 
-A real model: SmolLM2-135M-Instruct on 249 country capitals (--times 3 --temp 0.3 --iters 30, LoRA, 33 known and 33 unknown;
-8 CPU-minutes): invented 1.00 -> .20 [.12, .31] of 71, of what it knew .59 [.46, .71] of 54 is kept, AUROC .75; by the doubt,
+A real model: SmolLM2-135M-Instruct on 249 country capitals (--times 3 --temp 0.3 --iters 30, LoRA, 33 known and 33 unknown; 8
+CPU-minutes): invented 1.00 -> .20 [.12, .31] of 71, of what it knew .59 [.46, .71] of 54 is kept, AUROC .75; by the doubt,
 kept .50 at .11 invented, .70 at .31. It restates a question, and before the answer's own place nothing in its probabilities
 tells whether it knows. So that is where it learns to admit: "The capital of Togo is something I do not know." With admissions
 at once it kept .33 [.22, .47] at .44 [.33, .55] invented, AUROC .47; with answers at once too (a name alone) .17 at .31, and

@@ -17,22 +17,24 @@ look). Gold trains nothing. Each look names and keeps the text with the highest 
 the best held-out gold stays, as NAME@best, and --patience or --max-kl end the run in time.
 
 Measured on jokes, seeds 0 / 1, held-out prompts (a reward model of 1,000 rankings of what `lab grpo` left; gains in standard
-deviations of the start's replies, 2.1 / 1.9). With the price, 60 steps, 5 CPU-minutes on a core of 75 GFLOP/s: proxy -.04 /
-.12 -> 1.30 / 1.77, gold -.50 / -.27 -> 1.56 / 1.73 (+.99 / +1.06), best 1.60 / 1.74 at steps 40 / 50, so it stays; KL 5.2 / 6.6
-nats. Beside it the lineage gets back some of what `lab grpo` had cost (`lab skills`, seeds 0 / 1): with tools .83 -> .86 / .77
--> .81, looked up .83 -> .83 / .88 -> .90, admitted .95 -> .92 / .90 -> .94, counted .89 -> .94 / .90 -> .93, problems .94 ->
-.95 / .98 -> .98; by heart .72 -> .70 / .73 -> .70. At a rate that does not fall, with as many lessons of which one in thirty
-admits a stranger at once (here one in forty), by heart came to .73 / .48 on an earlier line.
+deviations of the start's 256 replies, 3.9 / 1.9). With the price, 60 steps, 6 CPU-minutes on one of two busy cores: proxy -.18
+/ .09 -> 1.70 / 1.48, gold -.71 / -.14 -> 1.66 / 1.69 (+.61 / +.99), best 1.71 / 1.76 at steps 20 / 40, so it stays; KL 5.4 /
+6.7 nats. Of seed 0's start one reply in 256 runs on to the last token it may have, and is worth so little that it doubles the
+spread: against the 5,000 replies that were ranked (-.50 / -.35 on average, spread 2.15 / 2.14) it is +1.00 / +.95. Beside it
+the lineage keeps what `lab grpo` left (`lab skills`, seeds 0 / 1): with tools .85 -> .86 / .73 -> .82, looked up .82 -> .83 /
+.91 -> .89, admitted .97 -> .93 / .89 -> .92, counted .89 -> .92 / .90 -> .92, problems .96 -> .97 / .99 -> .98; by heart .77
+-> .75 / .66 -> .68. At a rate that does not fall, with as many lessons of which one in thirty admits a stranger at once (here
+one in forty), by heart came to .73 / .48 on an earlier line.
 
 Without price and lessons, against a reward model of 80 rankings (pair accuracy .60 / .75), at a rate of 3e-4 that does not
 fall, 150 steps, 6 / 4 CPU-minutes: gold rises first (to 1.66 / .73 at steps 70 / 30, +1.05 / +.53) and then falls to .41 /
 -1.69, which is .44 above and .75 below where it began, while the proxy goes on from -.02 / .01 to 2.60 / 2.84; KL 18 / 29
 nats. What is most overrated in the end: "At theKarl met a writer met a kettle. The kettle leftt." (proxy 2.80, gold -2.32),
 and of seed 1 every reply: "A baker walked:." (3.27, -1.72), after 60 steps, from where on no group teaches anything more. At
-the rate of 1e-3 all are alike after 30. Run on to step 190 seed 1 stays there. Of 40 rankings gold ends at -1.26 / -1.37,
--.36 / -.58 from the start, and in seed 1 never rises. It cannot well fall much further: the start's own replies, broken ones
-among them, spread by 2, and what is written in the end is one fluent bad joke. Against the reward model of 1,000 rankings
-gold came from 1.69 to .58 (an earlier line).
+the rate of 1e-3 all are alike after 30. Run on to step 190 seed 1 stays there. Of 40 rankings gold ends at -1.26 / -1.37, -.36
+/ -.58 from the start, and in seed 1 never rises. It cannot well fall much further: the start's own replies, broken ones among
+them, spread by 2, and what is written in the end is one fluent bad joke. Against the reward model of 1,000 rankings gold came
+from 1.69 to .58 (an earlier line).
 
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl

@@ -8,11 +8,11 @@ refuse one topic but not its neighbours. With --data they are your own conversat
 A quarter of the conversations are typed in a hurry, without a sign at the end or a capital at the beginning: from whole
 sentences alone it learnt to answer "Hi!", and to "hi" it said "hihog, I cannot help you stis."
 
-Expected, pocket preset, 1,000 steps (seeds 0 / 1, each from a base of its own; 12 CPU-minutes on one of two busy cores, 23 % of
-what pretraining took): facts told 100 times that pretraining asked about and no conversation does .96 / .99 right as questions,
-those only ever stated .88 / .94, told 30 times .46 / .62; answers read from a passage .46 / .19 (an earlier base .77; later
-stages read on); sunny .68 / .69 and dry .27 / .24 of 570 replies about things never shown (the rest garble a word they have to
-copy); the refused topic 1.00, its neighbours .00; replies that end 1.00.
+Expected, pocket preset, 1,000 steps (seeds 0 / 1, each from a base of its own; 12 CPU-minutes on one of two busy cores, 23 %
+of what pretraining took): facts told 100 times that pretraining asked about and no conversation does .96 / .99 right as
+questions, those only ever stated .88 / .94, told 30 times .46 / .62; answers read from a passage .46 / .19 (an earlier base
+.77; later stages read on); sunny .68 / .69 and dry .27 / .24 of 570 replies about things never shown (the rest garble a word
+they have to copy); the refused topic 1.00, its neighbours .00; replies that end 1.00.
 
 Examples:
   lab sft                                            pocket-base becomes an assistant
