@@ -14,8 +14,8 @@ arXiv:2310.02743).
 Measured (1,000 rankings of the jokes of the model that GRPO left, noise .5; seeds 0 / 1; 2.1 CPU-minutes on one of two busy
 cores): held-out pair accuracy .79 [.76, .82] / .80 [.77, .82] where the ceiling is .91 / .89 and length alone gives .65 / .64;
 its scores correlate with the hidden quality at .69 [.64, .73] / .81 [.78, .84] over 500 fresh replies (`lab score --against
-gold`); calibration error .027 / .026, by chance .019. Of 80 rankings (.3 CPU-minutes): .60 [.48, .71] / .75 [.65, .85] of the
-pairs of 8 held-out prompts, no more than length tells (.69 / .69).
+gold`); calibration error .027 / .026, by chance .019. Of 80 rankings (.3 CPU-minutes): .64 [.50, .79] / .64 [.49, .76] of the
+pairs of 8 held-out prompts, length .50 / .51.
 
 A real model on real preferences: SmolLM2-135M-Instruct (LoRA, 60 steps of 4 pairs, 22 CPU-minutes) on 397 pairs of
 OpenAssistant replies of up to 384 tokens tells .59 [.43, .73] of 44 held-out pairs, length alone .64 [.50, .77]: so few pairs

@@ -26,15 +26,15 @@ the lineage keeps what `lab grpo` left (`lab skills`, seeds 0 / 1): with tools .
 -> .75 / .66 -> .68. At a rate that does not fall, with as many lessons of which one in thirty admits a stranger at once (here
 one in forty), by heart came to .73 / .48 on an earlier line.
 
-Without price and lessons, against a reward model of 80 rankings (pair accuracy .60 / .75), at a rate of 3e-4 that does not
-fall, 150 steps, 6 / 4 CPU-minutes: gold rises first (to 1.66 / .73 at steps 70 / 30, +1.05 / +.53) and then falls to .41 /
--1.69, which is .44 above and .75 below where it began, while the proxy goes on from -.02 / .01 to 2.60 / 2.84; KL 18 / 29
-nats. What is most overrated in the end: "At theKarl met a writer met a kettle. The kettle leftt." (proxy 2.80, gold -2.32),
-and of seed 1 every reply: "A baker walked:." (3.27, -1.72), after 60 steps, from where on no group teaches anything more. At
-the rate of 1e-3 all are alike after 30. Run on to step 190 seed 1 stays there. Of 40 rankings gold ends at -1.26 / -1.37, -.36
-/ -.58 from the start, and in seed 1 never rises. It cannot well fall much further: the start's own replies, broken ones among
-them, spread by 2, and what is written in the end is one fluent bad joke. Against the reward model of 1,000 rankings gold came
-from 1.69 to .58 (an earlier line).
+Without price and lessons, against a reward model of 80 rankings (pair accuracy .64 / .64), at a rate of 3e-4 that does not
+fall, 150 steps, 8 / 5 CPU-minutes: gold rises first (to 1.73 / .99 at steps 70 / 30, +.63 / +.61) and then falls to .51 /
+-1.55, which is .31 above and .76 below where it began, while the proxy goes on from .00 / .06 to 1.58 / 3.49; KL 18 / 38 nats.
+What is most overrated in the end: "At the bakery the doctor met an onion. The umbrella left first." (proxy 1.73, gold -.30),
+and of seed 1 nearly every reply: "A * walked into the beach." (3.90, -1.58). Earlier lines: at the rate of 1e-3 all replies
+are alike after 30 steps; run on to step 190 seed 1 stays where it is; of 40 rankings gold ends at -1.26 / -1.37, -.36 / -.58
+from the start, and in seed 1 never rises. It cannot well fall much further: the start's own replies, broken ones among them,
+spread by 2, and what is written in the end is one fluent bad joke. Against the reward model of 1,000 rankings gold came from
+1.69 to .58 (an earlier line).
 
 Examples:
   lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
