@@ -143,12 +143,14 @@ def at(ends: Sequence[int], step: int) -> int:
 
 
 def lesson(config: Config, model: Model, way: str, number: int) -> list[Sample]:
-    """Conversations of a step, written in one way, up to TOKENS tokens; the same problems for all ways."""
+    """Conversations of a step, written in one way, up to TOKENS tokens; the same problems for all ways, in the same words: by
+    code, letters are asked for in others too."""
     how, found, size = WAYS[way][0], list[Sample](), 0
     r = Random(f"think {config.seed} {number}")
     while size < TOKENS:
-        teach = letters.reasoned if r.random() < 0.6 else letters.counted
-        found.append(tuning.to_sample(model, teach(r, how), tuning.longest(config, model)))
+        teach, seed = letters.reasoned if r.random() < 0.6 else letters.counted, r.randrange(1 << 60)
+        asked, replied = teach(Random(seed), "answer")[:1], teach(Random(seed), how)[1:]
+        found.append(tuning.to_sample(model, [*asked, *replied], tuning.longest(config, model)))
         size += len(found[-1].ids)
     return found
 
