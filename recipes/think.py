@@ -8,10 +8,10 @@ Problems of three to five operations have a space far
 too large to learn by heart; what is scored is held out by its whole calculation, and words by their letters.
 
 Expected, pocket preset, 100 steps a way, 120,000 tokens (seeds 0 / 1; 5 CPU-minutes), held-out problems of three to five
-operations right: at once .02 / .02, at once on three times the tokens .06 / .03, bare steps .20 / .48, steps in words and
-numbers .85 / .89, the answer before the same steps .04 / .02, code .07 / .06 (it loses some of the numbers: copying them takes
-the words around them). Letters counted by head .39 / .40, and step by step .46 / .46: these spell words from pieces, which is
-harder than to guess a small number; code at these tokens .50 / .19, after `lab code` .90 / .92.
+operations right: at once .02 / .03, at once on three times the tokens .05 / .05, bare steps .18 / .39, steps in words and
+numbers .84 / .91, the answer before the same steps .02 / .03, code .08 / .06 (it loses some of the numbers: copying them takes
+the words around them). Letters counted by head .36 / .33, and step by step .48 / .45: these spell words from pieces, which is
+harder than to guess a small number; code at these tokens .35 / .50, after `lab code` .96 / .97.
 
 Examples:
   lab think                              all ways, from pocket-sft
