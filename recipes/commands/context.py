@@ -4,9 +4,9 @@ Facts told 100 to 0 times in pretraining are asked three times: as they are, aft
 after that passage and another about somebody else. No conversation
 of the lessons asks any of the questions.
 
-Expected on pocket-search, 20 CPU-s: told 100 / 30 / 10 / 3 / 1 / 0 times .77 / .07 / .04 / .05 / .03 / .00 right from its
-weights (it has learnt to look up or to admit), .97 / .99 / .93 / .93 / 1.00 / .97 with the passage (a second lineage .95 / .99
-/ .89 / .95 / .97 / .97), and .43 to .68 where another passage stands beside it: it reads the value, but hardly tells two names
+Expected on pocket-search, 20 CPU-s: told 100 / 30 / 10 / 3 / 1 / 0 times .75 / .06 / .09 / .05 / .03 / .00 right from its
+weights (it has learnt to look up or to admit), .97 / .99 / .91 / .93 / .97 / .97 with the passage (a second lineage .95 / .98
+/ .91 / .98 / 1.00 / .97), and .33 to .66 where another passage stands beside it: it reads the value, but hardly tells two names
 apart.
 
 Examples:

@@ -13,9 +13,9 @@ Quality is the hidden judge's of the pocket world's jokes, or of your own prompt
 Ctrl-C stops, and shows what there is so far. Intervals are 95 % over prompts.
 
 Measured (the jokes of the model that GRPO left, a reward model from 1,000 rankings, 40 prompts, 64 replies each; seeds 0 / 1):
-telling .83 / .86 (held-out rankings .77 / .82, their ceiling .89 / .90), doing .14 / .15; the best of 4, 16, 64 is a top reply
-.39, .75, .95 / .40, .75, .90 of the time and has quality +.63, +.88, +1.01 / +.65, +.87, +.93 at reward +.90, +1.33, +1.60 /
-+.86, +1.20, +1.43: the reward rises faster than the quality.
+telling .84 / .84 (held-out rankings .79 / .80, their ceiling .91 / .89), doing .14 / .16; the best of 4, 16, 64 is a top reply
+.39, .72, .93 / .41, .75, .95 of the time and has quality +.63, +.85, +.97 / +.61, +.82, +.92 at reward +.89, +1.28, +1.51 /
++.88, +1.25, +1.48: the reward rises faster than the quality.
 
 Examples:
   lab gap --reward reward-model-1                              the model whose replies were ranked
