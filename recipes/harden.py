@@ -11,13 +11,13 @@ shown the texts with the highest scores and name the bad ones.
 The last round's reward model is the hardened one. As long as a round finds something it goes on: a score learnt from finitely
 many comparisons has texts that nobody compared. How many a policy finds in its steps is another matter.
 
-Measured on jokes, seeds 0 / 1, three rounds of 60 steps, 30 CPU-minutes beside other work (10 alone): each round finds new
-ones, 16, 7, 13 / 2, 4, 4 texts that are ranked last. The most overrated of each: "Why did the truck hide an umbrella? Because
-the umbrella knew too much." (proxy +1.27, gold -.52), "At the beach the penguin met a Kelmon. The kettle left first." (+1.74,
--1.20), "Why did the big hide a sandwich? ..." (+1.38, -.52) / "At the pep an onion met an onion. ..." (+1.31, -2.25), "A
-doctor came to the beach and asked for an onion." (+1.03, -.30), "At the library the6uh met an umbrella. ..." (+1.14, -.75).
-Gold at the end of the rounds 1.03, .72, 1.02 / 1.74, .96, 1.77. An earlier line's policies found 7, 18, 13 / 24, 12, 26; with
-the reward model of an earlier base nothing was found: the policy settled on one good joke first.
+Measured on jokes of the line before, seeds 0 / 1, three rounds of 60 steps, 30 CPU-minutes beside other work (10 alone): each
+round finds new ones, 16, 7, 13 / 2, 4, 4 texts that are ranked last. The most overrated of each: "Why did the truck hide an
+umbrella? Because the umbrella knew too much." (proxy +1.27, gold -.52), "At the beach the penguin met a Kelmon. The kettle
+left first." (+1.74, -1.20), "Why did the big hide a sandwich? ..." (+1.38, -.52) / "At the pep an onion met an onion. ..."
+(+1.31, -2.25), "A doctor came to the beach and asked for an onion." (+1.03, -.30), "At the library the6uh met an umbrella.
+..." (+1.14, -.75). Gold at the end of the rounds 1.03, .72, 1.02 / 1.74, .96, 1.77. An earlier line's policies found 7, 18, 13
+/ 24, 12, 26; with the reward model of an earlier base nothing was found: the policy settled on one good joke first.
 
 Examples:
   lab harden --rankings jokes.jsonl --reward reward-model-1           three rounds on jokes
