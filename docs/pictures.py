@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 WIDE, SMALL = (150, 42), (80, 24)
 PICTURES: dict[str, tuple[tuple[int, int], list[str]]] = {
     "pipeline": (WIDE, ["3.0"]),
-    "start": (WIDE, ["n", "9.0"]),
+    "start": (WIDE, ["n", "20.0"]),
     "data": (WIDE, ["d", "30.0", "tab", "tab", "tab", *["j"] * 6, "1.0"]),
     "train": (WIDE, ["2", "3.0", "down", "space", "up", "1.5", "tab", "tab", *["left"] * 12, "1.0"]),
     "train-light": (WIDE, ["=lab-light", "2", "3.0"]),
