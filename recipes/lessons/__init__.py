@@ -10,9 +10,8 @@ from lab.chat import Message, Part
 from recipes.pocket.seeds import generator
 
 Lesson = Callable[[Random], list[Message] | str]  # a conversation, or a text
-TYPED = (
-    0.25  # share of the conversations whose person types in a hurry: no sign at the end, no capital at the beginning
-)
+# Share of the conversations whose person types in a hurry: no sign at the end, no capital at the beginning.
+TYPED = 0.25
 
 
 def ask(question: str, reply: str | list[Part]) -> list[Message]:

@@ -71,15 +71,13 @@ def test_all_of_a_line_bear_its_id_and_have_a_card() -> None:
 def test_each_assistant_replies_in_words_and_ends(name: str) -> None:
     """Without a tool; and what people type first, as they type it."""
     model = weights.load(folder(name))
-    said = exam.replies(
-        model, ["Hello!", "Who are you?", "What is 12 plus 30?", "hi", "hello", "Hey", "thanks", "who are you"]
-    )
+    asked = dict.fromkeys(("Hello!", "hello", "hi", "Hey"), "help you|do for you") | {
+        "What is 12 plus 30?": "42", "thanks": "welcome", "Who are you?": "assistant", "who are you": "assistant",
+    }  # fmt: skip
+    said = exam.replies(model, list(asked))
     assert all(reply["ids"][-1] == model.tokenizer.end and len(plain(reply)) > 2 for reply in said)
-    assert "42" in plain(said[2])
-    assert all(re.search("help you|do for you", plain(said[i])) for i in (0, 3, 4, 5)), [plain(reply) for reply in said]
-    assert "welcome" in plain(said[6])
-    assert "assistant" in plain(said[1])
-    assert "assistant" in plain(said[7])
+    answers = [plain(reply) for reply in said]
+    assert [a for a, right in zip(answers, asked.values(), strict=True) if not re.search(right, a)] == []
 
 
 def test_the_last_of_the_line_can_do_all_that_the_line_was_taught(tmp_path: Path) -> None:
