@@ -6,11 +6,9 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -22,6 +20,7 @@ import tui.app
 from lab import episodes
 from lab.runs import lock
 from lab.tokenizer import Tokenizer
+from tests.conftest import counted_calls
 from tests.tui import rollouts_real
 from tests.tui.conftest import make_run, screen_text
 from tui.app import LabApp
@@ -444,23 +443,12 @@ def test_two_thousand_rows_stay_quick(run: Path) -> None:
     async def go(pilot: Pilot[None], app: LabApp, screen: RolloutsScreen) -> None:
         assert "250 prompts × 8" in screen_text(app)
         screen.query_one(Groups).focus()
-        calls = 0
-
-        def count(frame: FrameType, event: str, arg: object) -> None:
-            nonlocal calls
-            calls += event == "call"
-
         for key in ("down", "pagedown", "full_stop", "j", "s", "t"):
-            calls = 0
-            sys.setprofile(count)
-            try:
+            with counted_calls() as calls:
                 await pilot.press(key)
                 await pilot.pause()
-            finally:
-                sys.setprofile(None)
-            # Calls, not seconds: those depend on who else is busy, and on what the collector finds of other tests. 198,000 is
-            # the most (a tenth of a second), and 143,000 with 80 rows.
-            assert calls < 400_000, (key, calls)
+            # 198,000 is the most (a tenth of a second), and 143,000 with 80 rows.
+            assert calls.count < 400_000, (key, calls.count)
 
     drive(go)
 
