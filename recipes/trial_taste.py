@@ -102,5 +102,11 @@ def pleased(config: "rlhf.Config", iters: int, per: int) -> Iterator[Work]:
                                config.advantage, reference, apart=apart)  # fmt: skip
 
         yield stepped(config, config.kl, model, iters, per, course, recipe.rehearsal(config, model))
-        yield from looked(replace(config, examine=min(config.examine, len(task.apart))), iters, model, task, tools)
+        few = replace(config, examine=min(config.examine, len(task.apart)))
+        yield from looked(few, iters, model, task, tools)
+        if not config.data and not config.gold:
+            many = replace(few, examine=recipe.START * few.examine)
+            yield from (
+                work._replace(name="start's replies", stepwise=False) for work in looked(many, 0, model, task, tools)
+            )
     yield Work("start", 1, lambda: (START, ""))

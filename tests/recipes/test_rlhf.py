@@ -153,6 +153,22 @@ def test_gold_trains_nothing(here: Here, small: Path, taste_of: Path, monkeypatc
     assert a == pytest.approx(-b / 3)
 
 
+def test_gains_are_measured_in_the_spread_of_many_replies_of_the_start(
+    here: Here, small: Path, taste_of: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One reply that rambles is worth so little that it decides what the spread of a look is."""
+    judge, said = gold_judge.scores, list[float]()
+    monkeypatch.setattr(gold_judge, "scores", lambda *asked: (said.append(float(judge(*asked)[0])), judge(*asked))[1])
+    learn(here, "r", "--iters", "1", "--examine", "2")
+    a_look = 2 * reinforce.LOOKS
+    many = said[a_look : a_look * (1 + rlhf.START)]  # behind those of the look itself
+    first, last = rows(small / "r", "held_reward")
+    assert (first["held_gold"], first["held_gold_std"]) == pytest.approx((np.mean(many), np.std(many)))
+    (end,) = events(small / "r", "report")
+    assert end["gold_gain"] == pytest.approx((last["held_gold"] - np.mean(many)) / np.std(many))
+    assert last["held_gold"] == pytest.approx(np.mean(said[-a_look:]))
+
+
 def test_it_ends_when_gold_falls_and_keeps_the_best(
     here: Here, small: Path, taste_of: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,4 +342,4 @@ def test_plans(here: Here, small: Path, taste_of: Path) -> None:
     assert told["plan"]["facts"]["prompts"].startswith("1,440, 3 a step, 3 replies each; held out 160")
     assert told["plan"]["memory"]["need"] > 4 * told["plan"]["parameters"]
     assert 1 < told["time"]["seconds"] < 3600
-    assert set(told["time"]["parts"]) == {"steps", "looks", "start"}
+    assert set(told["time"]["parts"]) == {"steps", "looks", "start's replies", "start"}
