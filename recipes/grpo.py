@@ -17,9 +17,9 @@ told twice, and that changes slowly. Tried on seed 0, from one start, held out a
 or not, with an optimiser of its own for the lessons or one for both, all .83 to .85; at 1.5e-3 the skill itself is lost (.49
 after 20). At temperature .7 replies hardly differ any more, and nothing more is learnt (.81 after 10 and after 20 steps, an
 earlier start). What had a share in it is how well thoughts are written before: asked for them, .89 at temperature 1. Run on
-(an earlier line) to 150 steps (21 CPU-minutes) it still rises, at no look more than .028 below its best so far: .85, .86, .86,
-.88, .85, .87, .86, .88, .88, .88 after 60, 70, ... 150 (seed 0; 64 problems, 4 replies each), .92, .93, .91, .93, .93, .93,
-.92, .93, .93, .94 (seed 1), one of 4 tries .95 / .98.
+to 150 steps (19 CPU-minutes) it still rises a little: .88, .84, .86, .91, .88, .89, .89, .89, .90, .90 after 60, 70, ... 150
+(seed 0; 64 problems, 4 replies each), .93, .93, .91, .93, .93, .93, .93, .93, .93, .94 (seed 1), one of 4 tries .98 / 1.00. One
+look of the thirty lies more than .03 below the best before it: .039, in 256 replies, of which .02 is chance.
 
 When to search (--task facts, --call-price 0.4, 100 steps, seeds 0 / 1; 9 CPU-minutes on one of two busy cores), from a model
 that looks up nearly everything (600 steps of `lab search --always` after `lab search`; greedily .93 / .93 of the known names):

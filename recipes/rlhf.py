@@ -17,10 +17,9 @@ look). Gold trains nothing. Each look names and keeps the text with the highest 
 the best held-out gold stays, as NAME@best, and --patience or --max-kl end the run in time.
 
 Measured on jokes, seeds 0 / 1, held-out prompts (a reward model of 1,000 rankings of what `lab grpo` left; gains in standard
-deviations of the start's 256 replies, 3.9 / 1.9). With the price, 60 steps, 6 CPU-minutes on one of two busy cores: proxy -.18
-/ .09 -> 1.70 / 1.48, gold -.71 / -.14 -> 1.66 / 1.69 (+.61 / +.99), best 1.71 / 1.76 at steps 20 / 40, so it stays; KL 5.4 /
-6.7 nats. Of seed 0's start one reply in 256 runs on to the last token it may have, and is worth so little that it doubles the
-spread: against the 5,000 replies that were ranked (-.50 / -.35 on average, spread 2.15 / 2.14) it is +1.00 / +.95. Beside it
+deviations of 4,096 replies of the start, 2.4 / 2.2). With the price, 60 steps, 7 CPU-minutes on one of two busy cores: proxy
+-.18 / .09 -> 1.70 / 1.48, gold -.49 / -.37 -> 1.66 / 1.69 (+.91 / +.93), best 1.71 / 1.76 at steps 20 / 40, so it stays; KL 5.4 /
+6.7 nats. Beside it
 the lineage keeps what `lab grpo` left (`lab skills`, seeds 0 / 1): with tools .85 -> .86 / .73 -> .82, looked up .82 -> .83 /
 .91 -> .89, admitted .97 -> .93 / .89 -> .92, counted .89 -> .92 / .90 -> .92, problems .96 -> .97 / .99 -> .98; by heart .77
 -> .75 / .66 -> .68. At a rate that does not fall, with as many lessons of which one in thirty admits a stranger at once (here
