@@ -3,7 +3,7 @@
 Without --data the text is the pocket world, a small generated internet, and the run ends with an exam: which facts
 were seen how often, and which of them are known. With --data it is your own text (txt, md, jsonl {"text"}, .gz).
 
-Expected, pocket preset (1.5M parameters, one pass of 2,096 steps, 4.43M tokens; seeds 0 / 1, 13 CPU-minutes of a core that
+Expected, pocket preset (1.5M parameters, one pass of 2,097 steps, 4.43M tokens; seeds 0 / 1, 13 CPU-minutes of a core that
 trains 6,000 tokens a second): first loss 7.65 / 7.66, a little below ln V = 7.85 because two heads begin as an induction head
 (lab/lookback.py); held-out bits per byte 0.68; facts told 100, 30, 10, 3, 1, 0 times are recalled .98, .66, .16, .11, .13, .11
 / .99, .74, .26, .17, .09, .07 (guessing .08); two-digit sums never shown: + 0.94 / 0.85, - 0.72 / 0.86; of 100 held-out word

@@ -43,7 +43,7 @@ class Stage:
 
 
 STAGES = (
-    Stage("pretrain", "pretrain", "text becomes a base model", 39, 2096, ships="pocket-base"),
+    Stage("pretrain", "pretrain", "text becomes a base model", 39, 2097, ships="pocket-base"),
     Stage("probes", "probes", "what a base model is", 1.2, model="pretrain"),
     Stage("sft", "sft", "conversations make it an assistant", 15.8, 1000, "pretrain", ships="pocket-sft"),
     Stage("interrogate", "interrogate", "it says what it does not know", 6.5, 700, "sft", ships="pocket-honest"),

@@ -1,5 +1,6 @@
 """Jump mode: a letter on every pane and a digit on every room; one key goes there. Works while typing."""
 
+from collections.abc import Callable
 from typing import Any
 
 from textual import events
@@ -40,7 +41,7 @@ class Jump(ModalScreen[None]):
         text-align: center;
     }
     """
-    BINDINGS = [Binding("escape,ctrl+o", "app.pop_screen", "Stay here", show=False, id="jump.stay")]
+    BINDINGS = [Binding("escape,ctrl+o", "leave", "Stay here", show=False, id="jump.stay")]
 
     def __init__(self, over: Screen[Any]):
         super().__init__()
@@ -69,15 +70,19 @@ class Jump(ModalScreen[None]):
         key = event.key.lower()
         if key in self.targets:
             event.stop()
-            self.app.pop_screen()
-            self.over.set_focus(self.targets[key])
+            self.action_leave(lambda: self.over.set_focus(self.targets[key]))
         elif key.isdecimal() and 1 <= int(key) <= len(ROOMS):
             event.stop()
-            self.app.pop_screen()
-            self.app.action_go(ROOMS[int(key) - 1][0])  # type: ignore[attr-defined]
+            self.action_leave(lambda: self.app.action_go(ROOMS[int(key) - 1][0]))  # type: ignore[attr-defined]
         elif key not in ("escape", "ctrl+o"):
             event.stop()
-            self.app.pop_screen()
+            self.action_leave()
 
     def on_click(self, event: events.Click) -> None:
-        self.app.pop_screen()
+        self.action_leave()
+
+    def action_leave(self, then: Callable[[], None] = lambda: None) -> None:
+        """Away with the letters, once: keys that were typed ahead reach this screen when it is gone already."""
+        if self.is_current:
+            self.app.pop_screen()
+            then()

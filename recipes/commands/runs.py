@@ -89,7 +89,9 @@ def _one(console: Console, info: Info) -> None:
         add("error", str(error))
     add("config", ", ".join(f"{k}={v}" for k, v in config.items()))
     add("lineage", str(passport.get("lineage") or ""))
-    add("made", f"git {passport.get('git')}, {passport.get('versions')}")
+    versions = passport.get("versions")
+    made_with = [f"{name} {v}" for name, v in versions.items()] if isinstance(versions, dict) else []
+    add("made", ", ".join([f"git {passport.get('git')}", *made_with]))
     add("checkpoints", ", ".join(str(int(c.name)) for c in checkpoints(info.folder)) or "none")
     add("last", ", ".join(f"{k}={_short(v)}" for k, v in last.items() if not isinstance(v, dict | list)))
     for row in read_lines(info.folder / "notes.jsonl"):

@@ -127,7 +127,9 @@ def _copy_record(config: Config, source: Path, step: int | None, target: Path) -
     """How the weights came to be, up to the step they are of (None: the last)."""
     passport = _unplaced(read_json(source / "run.json"))
     if config.parent:
-        passport |= {"parent": config.parent, "config": passport.get("config", {}) | {"model": config.parent}}
+        made = passport.get("config", {})
+        argv = [config.parent if word == made.get("model") else word for word in passport.get("argv", [])]
+        passport |= {"parent": config.parent, "config": made | {"model": config.parent}, "argv": argv}
     weights.write_json(target / "run.json", passport)
     for name in KEPT:
         if (source / name).exists():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
@@ -59,6 +60,28 @@ def test_rooms_by_key_click_and_jump(home: Path) -> None:
         await pilot.press("ctrl+o", letter)
         await pilot.pause()
         assert app.screen.focused is widget
+
+    drive(go)
+
+
+@pytest.mark.parametrize("second", ["w", "escape", "5"])
+def test_keys_typed_ahead_of_the_jump_do_not_leave_the_window(home: Path, second: str) -> None:
+    """What is typed while the letters go away reaches them when they are no longer there."""
+
+    async def go(pilot: Pilot[None], app: LabApp) -> None:
+        under = app.screen
+        for first in ("w", "2", next(iter(targets(under)))):
+            await pilot.press("ctrl+o")
+            await pilot.pause()
+            jump = app.screen
+            assert isinstance(jump, Jump)
+            for key in (first, second, second):
+                jump.post_message(events.Key(key, key if len(key) == 1 else None))
+            await pilot.pause(0.1)
+            assert app.is_running
+            assert not isinstance(app.screen, Jump)
+            await pilot.press("escape", "1")
+            await pilot.pause()
 
     drive(go)
 

@@ -335,6 +335,13 @@ def test_settings_are_checked_in_words(pocket: Path) -> None:
         await pilot.pause()
         dialog = screen.app.screen
         assert isinstance(dialog, SamplingScreen)
+        fields = [dialog.focused]
+        for key in ("down", "up"):
+            await pilot.press(key)
+            fields.append(dialog.focused)
+        assert fields[0] is fields[2] is dialog.query_one("#temp", Input)
+        assert isinstance(fields[1], Input)
+        assert fields[1] is not fields[0]
         dialog.query_one("#temp", Input).value = "hot"
         dialog.query_one("#top_p", Input).value = "0"
         await pilot.pause()

@@ -102,7 +102,7 @@ def test_the_pane_and_back_to_the_reply(home: Path) -> None:
             await pilot.press("3")
             await shows("step 6", "g Gap")
             await pilot.press("g")
-            await shows("liked beyond its worth", "worth more than it is liked", "+36.10", "joke 6 1 1")
+            await shows("liked beyond its worth", "worth more than it is liked", "+36.10", "-30.00", "joke 6 1 1")
             screen = app.screen
             assert isinstance(screen, RolloutsScreen)
             names = {curve.name for curve in screen.query_one(Chart).curves}

@@ -219,7 +219,7 @@ def test_the_data_tab(home: Path, tmp_path: Path) -> None:
         await pilot.press("slash", *"note c", "enter")
         await until(pilot, lambda: "file 3 of 3" in screen_text(app) and "# Note c" in screen_text(app))
         await pilot.press("o", "x", "1", "d", "enter")  # letters and digits are text there
-        await until(pilot, lambda: "x1d: not on this computer" in screen_text(app))
+        await until(pilot, lambda: "x1d: no such file or folder" in screen_text(app))
         for size in ((80, 24), (40, 12), (100, 30)):
             await pilot.resize_terminal(*size)
             await pilot.pause(0.05)

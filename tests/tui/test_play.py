@@ -129,6 +129,18 @@ def test_who_can_be_played_against(player: Path) -> None:
 # -- the window --------------------------------------------------------------------------------------------------------
 
 
+def test_digits_stay_in_the_game_while_its_model_is_read(player: Path) -> None:
+    async def go(pilot: Pilot[None], app: LabApp) -> None:
+        await pilot.press("P")
+        await until(pilot, lambda: isinstance(app.screen, PlayScreen) and app.screen.play.state == "loading")
+        await pilot.press("5", "3")
+        assert isinstance(app.screen, PlayScreen)
+        screen = await opened(pilot, app)
+        assert the(screen).moves == ()
+
+    drive(go)
+
+
 def test_a_game_by_keys_and_mouse(player: Path) -> None:
     async def go(pilot: Pilot[None], app: LabApp) -> None:
         await pilot.press("P")

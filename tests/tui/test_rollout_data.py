@@ -23,7 +23,17 @@ from tests.tui.conftest import make_run
 from tui.data import rollouts
 from tui.data.rollout_chat import handed, model_at
 from tui.data.rollout_rows import HEATS, Game, Told, brief, game_of, told, warmth
-from tui.data.rollout_words import details, ends, figure, group_head, group_row, length, title, token_lines
+from tui.data.rollout_words import (
+    details,
+    ends,
+    figure,
+    group_head,
+    group_row,
+    length,
+    stats_lines,
+    title,
+    token_lines,
+)
 from tui.data.rollouts import ORDERS, Place, Shelf
 
 
@@ -119,6 +129,29 @@ def test_figures_of_groups_and_of_the_step(home: Path, tokenizer: Tokenizer) -> 
     for width in (20, 34, 44, 80, 150):
         for group in (fruit, capital, sums):
             assert length(group_row(group, -1, (0, 1), width)) <= max(width, 30)
+
+
+def test_what_a_taste_judged_is_neither_right_nor_wrong(home: Path) -> None:
+    folder = make_run("rlhf-9", steps=1, recipe="rlhf")
+    parts: list[dict[str, float]] = [{"score": 1.7}, {"score": -0.2}, {"no END": -1.0}, {"score": 0.9}]
+    rows = [
+        {"group": i // 2, "k": i % 2, "ids": [5], "logp": [-0.1], "parts": one, "reward": sum(one.values())}
+        for i, one in enumerate(parts)
+    ]
+    rollouts_real.write(folder, 1, rows)
+    step = rollouts.load(folder, 1)
+    assert [row.right for group in step.groups for row in group.rows] == [None] * 4
+    assert [group.right for group in step.groups] == [None, None]
+    assert step.stats.right is None
+    said = "".join(words for line in stats_lines(step.stats, 0, 60) for words, _ in line)
+    assert "right" not in said
+    for width in (34, 80):
+        head, row = ("".join(words for words, _ in line) for line in (
+            group_head(width, rights=False), group_row(step.groups[0], -1, (0, 1), width)
+        ))  # fmt: skip
+        assert "right" not in head
+        assert "/2" not in row
+        assert len(row) == len(head) == width
 
 
 def test_attempts_taken_back_are_a_column_where_some_are(home: Path, tokenizer: Tokenizer) -> None:

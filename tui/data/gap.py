@@ -114,12 +114,12 @@ def ends(found: Sequence[Far]) -> tuple[list[Far], list[Far]]:
 
 
 def row(one: Far, width: int) -> Pieces:
-    """A line of a list: gap, proxy, gold, the text."""
+    """A line of a list: gap, proxy, gold, all in standard deviations of the start; the text."""
     text = " ".join(one.brief.text.removesuffix("<|end|>").split())
     head: Pieces = [
         (f"{one.gap:+6.2f} ", "bad" if one.gap > 1 else "good" if one.gap < -1 else ""),
         (f"{one.proxy:+6.2f} ", ""),
-        (f"{one.gold:+6.2f}  ", ""),
+        (f"{one.proxy - one.gap:+6.2f}  ", ""),
     ]
     return [*head, (fit(text, max(4, width - 23)), "")]
 

@@ -110,7 +110,10 @@ def _told(look: Glance, figure: Figure) -> tuple[str, str, str] | None:
     if figure.form == "percent":
         return figure.label, "" if before is None else f"{100 * before:.0f}", f"{100 * after:.0f} %"
     digits = 2 if abs(after) < 100 else 0
-    return figure.label, "" if before is None or before == after else f"{before:.{digits}f}", f"{after:.{digits}f}"
+    old, new = (
+        "" if v is None else f"{round(v, digits) + 0.0:.{digits}f}" for v in (before, after)
+    )  # + 0: there is no -0.00
+    return figure.label, "" if before == after else old, new
 
 
 def _thinned(values: Sequence[float]) -> list[float]:

@@ -92,15 +92,30 @@ STAGES = (
     Stage(
         "reasoning", "reasoning", "Practice on problems with known answers, and thinking appears", "a model that reasons",
         ("think", "demonstrate", "grpo", "rejection", "selfplay", "reasoning", "rlvr"), "sft", ("search", "honesty"),
-        ANY, ("reward", "pass_at_1", "loss"),
+        (
+            Figure("right, held out", ("held_pass",), ("held_pass",), "percent"),
+            Figure("tokens a reply", ("held_length",), ("held_length",)),
+            Figure(
+                "against its teacher", ("report.teacher_score_after", "teacher_score"),
+                ("report.teacher_score_before", "teacher_score"),
+            ),
+            *ANY,
+        ),
+        ("reward", "pass_at_1", "loss"),
     ),
     Stage(
         "reward-model", "reward model", "Learn from rankings what people like", "a reward model", ("reward_model",), "sft",
-        ("reasoning", "search", "honesty"), ANY, ("accuracy", "loss"),
+        ("reasoning", "search", "honesty"),
+        (Figure("pairs told, held out", ("held_accuracy",), ("held_accuracy",), "percent"), HELD_OUT, *ANY),
+        ("held_accuracy", "loss"),
     ),
     Stage(
         "rlhf", "rlhf", "Train towards the learned taste, and stop before it is gamed", "", ("rlhf",), "reward-model",
-        figures=ANY, spark=("reward", "loss"),
+        figures=(
+            Figure("proxy, held out", ("held_reward",), ("held_reward",)),
+            Figure("gold, held out", ("held_gold",), ("held_gold",)), *ANY,
+        ),
+        spark=("reward", "loss"),
     ),
 )  # fmt: skip
 BY_KEY = {stage.key: stage for stage in STAGES}

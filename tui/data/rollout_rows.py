@@ -16,6 +16,10 @@ from tui.data.chats import Token
 
 LONGEST = 4_000  # characters of a reply that a filter looks at
 ROUNDING = 1e-4  # by which the parts may miss the reward
+TASTE = {
+    "score",
+    "no END",
+}  # parts of a reply that a reward model judged (recipes/taste.py): its zero is a mean, not a fault
 HEATS = ("", "log-probability", "minus the reference", "advantage")
 
 
@@ -37,7 +41,7 @@ class Brief:
     calls: int
     surprise: float | None
     kl: float | None
-    right: bool
+    right: bool | None  # None: a taste knows no right and wrong, as it could not be judged
     cut: bool
     at: int = 0  # where its line begins in the file, and how long it is
     size: int = 0
@@ -130,7 +134,8 @@ def brief(row: Mapping[str, Any], at: int = 0, size: int = 0) -> Brief:
         answer=str(row.get("answer") or ""), text=str(row.get("text") or "")[:LONGEST],
         reward=reward, advantage=number(row.get("advantage")) or 0.0, parts=parts, notes=figures(row.get("notes")),
         drawn=sum(drawn), calls=whole(row.get("calls")), surprise=-fmean(own) if own else None,
-        kl=fmean(both) if both else None, right=reward is not None and Score(given).passed,
+        kl=fmean(both) if both else None,
+        right=None if reward is None or (parts and TASTE.issuperset(parts)) else Score(given).passed,
         cut=stop not in ("end", ""), at=at, size=size,
     )  # fmt: skip
 

@@ -96,7 +96,11 @@ def group_row(group: Group, shown: int, reach: tuple[float, float], width: int, 
         ]
     else:
         tail += [(" =" if group.flat else "  ", flat)]
-    tail.append((f" {f'{group.right}/{size}':>5}", "good" if group.right == size else "bad" if not group.right else ""))
+    if group.right is None:
+        tail.append((" " * 6, ""))
+    else:
+        right = "good" if group.right == size else "bad" if not group.right else ""
+        tail.append((f" {f'{group.right}/{size}':>5}", right))
     tail += [] if few else [(f" {group.calls:>3.1f}" if group.calls else "    ", "muted")]
     tail += [(f" {group.retries:>5.1f}" if group.retries else " " * 6, "accent")] if retries and not few else []
     some = f"{shown}× " if 0 <= shown < size else ""
@@ -104,20 +108,22 @@ def group_row(group: Group, shown: int, reach: tuple[float, float], width: int, 
     return [(f"{group.number:>3} ", "muted"), (some, "accent"), (ends(group.prompt, room), ""), *tail]
 
 
-def group_head(width: int, retries: bool = False) -> Pieces:
+def group_head(width: int, retries: bool = False, rights: bool = True) -> Pieces:
     """What stands above the list of prompts."""
-    tail = "  mean   right" if width < 38 else "  mean     ±sd right call" + (" retry" if retries else "")
+    right = " right" if rights else " " * 6
+    tail = f"  mean  {right}" if width < 38 else f"  mean     ±sd{right} call" + (" retry" if retries else "")
     return [(fit("  # prompt", max(0, width - len(tail))) + tail, "muted")]
 
 
 def stats_lines(found: Stats, torn: int, width: int) -> list[Pieces]:
     """The figures of a step."""
     lines: list[Pieces] = [
-        [("reward ", "muted"), (figure(found.reward), "bold"), (f" ±{figure(found.spread)}", "muted"),
-         ("  right ", "muted"), (share(found.right), "bold")],
-    ]  # fmt: skip
+        [("reward ", "muted"), (figure(found.reward), "bold"), (f" ±{figure(found.spread)}", "muted")],
+    ]
+    if found.right is not None:
+        lines[0] += [("  right ", "muted"), (share(found.right), "bold")]
     flat: Pieces = [("no spread ", "muted"), (f"{found.flat} of {found.groups}", "warn" if found.flat else "")]
-    if found.flat:
+    if found.flat and found.right is not None:
         flat += [(f"  all right {found.all_right}, all wrong {found.all_wrong}", "warn")]
     lines.append(flat)
     lines.append([("length ", "muted"), (figure(found.length), ""), ("  truncated ", "muted"),

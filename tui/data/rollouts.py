@@ -47,8 +47,10 @@ class Group:
         return pstdev(self.rewards) if len(self.rewards) > 1 else 0.0
 
     @property
-    def right(self) -> int:
-        return sum(row.right for row in self.rows)
+    def right(self) -> int | None:
+        """How many are right; None where that is not what they are judged by."""
+        known = [row.right for row in self.rows if row.right is not None or row.reward is None]
+        return sum(map(bool, known)) if known else None
 
     @property
     def calls(self) -> float:
@@ -128,8 +130,9 @@ def stats(groups: Sequence[Group]) -> Stats:
     flat = [group for group in groups if group.flat]
     return Stats(
         len(groups), len(rows), mean(row.reward for row in rows), mean(g.spread if g.rewards else None for g in groups),
-        mean(float(row.right) for row in judged), len(flat), sum(g.right == len(g.rows) for g in flat),
-        sum(g.right == 0 for g in flat), mean(float(row.drawn) for row in rows), mean(float(row.cut) for row in rows),
+        mean(None if row.right is None else float(row.right) for row in judged), len(flat),
+        sum(g.right == len(g.rows) for g in flat), sum(g.right == 0 for g in flat),
+        mean(float(row.drawn) for row in rows), mean(float(row.cut) for row in rows),
         mean(float(row.calls) for row in rows), mean(row.surprise for row in rows), mean(row.kl for row in rows),
         {name: value for name, value in means.items() if value is not None}, len(rows) - len(judged),
         sum(bool(row.off) for row in rows),

@@ -181,6 +181,8 @@ imitates gives it one game in a thousand.
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "again":
             return True
+        if action == "take" and self.play.state == "loading":
+            return True  # and nothing happens: the digit must not lead into another room
         if action in ("take", "undo", "side", "stars", "chances", "manner"):
             return True if self.play.board is not None else None
         if action == "other":
@@ -190,7 +192,8 @@ imitates gives it one game in a thousand.
 
     def action_take(self, square: int) -> None:
         """Your move."""
-        self.play.take(square)
+        if self.play.board is not None:
+            self.play.take(square)
 
     @on(PlayBoard.Picked)
     def _picked(self, message: PlayBoard.Picked) -> None:

@@ -35,6 +35,8 @@ sandbox without files or network. What it calls and what it is told stands in th
         Binding("ctrl+g,f5,ctrl+j", "keep", "Keep these settings", priority=True, id="dialog.sampling_keep"),
         # Not before a field has had it: the system message is of several lines.
         Binding("enter", "keep", "Keep these settings", show=False, id="dialog.sampling_enter"),
+        Binding("down", "app.focus_next", "Next field", show=False, id="dialog.sampling_next"),
+        Binding("up", "app.focus_previous", "Field before", show=False, id="dialog.sampling_before"),
         Binding("escape", "leave", "Leave them", priority=True, id="dialog.sampling_leave"),
     ]
 
@@ -44,7 +46,7 @@ sandbox without files or network. What it calls and what it is told stands in th
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog", can_focus=False) as box:
-            box.border_title, box.border_subtitle = "Sampling", "enter keeps   escape leaves"
+            box.border_title, box.border_subtitle = "Sampling", "↑ ↓ fields   enter keeps   escape leaves"
             for name, (title, _, _, _, says) in RULES.items():
                 value = getattr(self.draw, name)
                 text = "" if value is None else str(value) if isinstance(value, int) else f"{value:g}"
@@ -114,6 +116,7 @@ sandbox without files or network. What it calls and what it is told stands in th
         if draw:
             self.dismiss(draw)
         else:
+            self.app.clear_notifications()  # each try says it anew
             self.app.notify(wrong, severity="error", markup=False)
 
     def action_leave(self) -> None:

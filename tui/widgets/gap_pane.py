@@ -71,8 +71,8 @@ class GapPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Chart("proxy and gold, in standard deviations of the start", id="gap-chart")
-        yield GapList("gap-over", "liked beyond its worth")
-        yield GapList("gap-under", "worth more than it is liked")
+        yield GapList("gap-over", "liked beyond its worth, sd of the start")
+        yield GapList("gap-under", "worth more than it is liked, sd of the start")
         yield Static(id="gap-text")
 
     def update(self, history: History, step: Step | None) -> None:

@@ -62,10 +62,13 @@ back or on.
         self.border_title = Content(title)
         means = [group.mean for group in groups if group.mean is not None]
         retries = any(group.retries for group in groups)
+        rights = any(group.right is not None for group in groups)
         reach = (min(0.0, *means, 0.0), max(1.0, *means, 1.0)) if means else (0.0, 1.0)
 
         def draw(at: int, width: int) -> Pieces:
-            return group_head(width, retries) if at < 0 else group_row(groups[at], shown[at], reach, width, retries)
+            if at < 0:
+                return group_head(width, retries, rights)
+            return group_row(groups[at], shown[at], reach, width, retries)
 
         self.show(len(groups), cursor, draw)
 

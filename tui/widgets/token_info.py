@@ -15,7 +15,7 @@ from tui.data.notes import chance, visible
 from tui.theme import heat
 from tui.widgets.token_lines import plain
 
-SHORT = "point at a token, or press up and left"
+SHORT = "point at a token, or press escape and left"
 
 
 def _fitting(parts: list[tuple[str, str]], width: int) -> list[tuple[str, str]]:
@@ -77,7 +77,7 @@ branch beside the old one.
     def render(self) -> Content:
         token = self.token
         if token is None:
-            hint = "point at a token, or press up and then left, to see what else the model might have said"
+            hint = "point at a token, or press escape and then left, to see what else the model might have said"
             return Content.styled(hint if len(hint) <= self.content_size.width else SHORT, "$foreground-muted")
         rank = f"rank {token.rank}" if token.rank else f"not among the {len(token.top)} best" if token.top else ""
         first: list[tuple[str, str]] = [
