@@ -132,11 +132,10 @@ def stats_lines(found: Stats, torn: int, width: int) -> list[Pieces]:
     if found.surprise is not None:
         more += [("  surprise ", "muted"), (figure(found.surprise), "")]
     if found.kl is not None:
-        more += [("  from ref ", "muted"), (f"{found.kl:.3f}", "")]
+        more += [("  from ref ", "muted"), (f"{round(found.kl, 3) + 0.0:.3f}", "")]  # + 0: there is no -0.000
     lines.append(more)
-    beside = [
-        (f"{name.translate(CONTROLS)} {figure(v)}", "") for name, v in found.figures.items() if name != "truncated"
-    ]
+    above = ("truncated", "calls")
+    beside = [(f"{name.translate(CONTROLS)} {figure(v)}", "") for name, v in found.figures.items() if name not in above]
     lines += flowed(beside, width)
     if found.off:
         lines.append([(f"⚠ the parts of {count(found.off, 'reply', 'replies')} miss the reward", "warn")])
