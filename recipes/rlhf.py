@@ -18,29 +18,30 @@ the best held-out gold stays, as NAME@best, and --patience or --max-kl end the r
 
 Measured on jokes, seeds 0 / 1, held-out prompts (a reward model of 1,000 rankings of what `lab grpo` left; gains in standard
 deviations of 4,096 replies of the start, 2.4 / 2.2). With the price, 60 steps, 7 CPU-minutes on one of two busy cores: proxy
--.18 / .09 -> 1.70 / 1.48, gold -.49 / -.37 -> 1.66 / 1.69 (+.91 / +.93), best 1.71 / 1.76 at steps 20 / 40, so it stays; KL 5.4 /
-6.7 nats. Beside it
-the lineage keeps what `lab grpo` left (`lab skills`, seeds 0 / 1): with tools .85 -> .86 / .73 -> .82, looked up .82 -> .83 /
-.91 -> .89, admitted .97 -> .93 / .89 -> .92, counted .89 -> .92 / .90 -> .92, problems .96 -> .97 / .99 -> .98; by heart .77
--> .75 / .66 -> .68. At a rate that does not fall, with as many lessons of which one in thirty admits a stranger at once (here
-one in forty), by heart came to .73 / .48 on an earlier line.
+-.18 / .09 -> 1.70 / 1.48, gold -.49 / -.37 -> 1.66 / 1.69 (+.91 / +.93), best 1.71 / 1.76 at steps 20 / 40, so it stays; KL
+5.4 / 6.7 nats. Beside it the lineage keeps what `lab grpo` left (`lab skills`, seeds 0 / 1): with tools .85 -> .86 / .73 ->
+.82, looked up .82 -> .83 / .91 -> .89, admitted .97 -> .93 / .89 -> .92, counted .89 -> .92 / .90 -> .92, problems .96 -> .97
+/ .99 -> .98; by heart .77 -> .75 / .66 -> .68. At a rate that does not fall, with as many lessons of which one in thirty admits
+a stranger at once (here one in forty), by heart came to .73 / .48 on an earlier line.
 
 Without price and lessons, against a reward model of 80 rankings (pair accuracy .64 / .64), at a rate of 3e-4 that does not
-fall, 150 steps, 8 / 5 CPU-minutes: gold rises first (to 1.73 / .99 at steps 70 / 30, +.63 / +.61) and then falls to .51 /
--1.55, which is .31 above and .76 below where it began, while the proxy goes on from .00 / .06 to 1.58 / 3.49; KL 18 / 38 nats.
+fall, 150 steps, 8 / 5.5 CPU-minutes: gold rises first (to 1.73 / .99 at steps 70 / 30, +.94 / +.61) and then falls to .51 /
+-1.55, which is .42 above and .53 below where it began, while the proxy goes on from .00 / .06 to 1.58 / 3.49; KL 18 / 38 nats.
 What is most overrated in the end: "At the bakery the doctor met an onion. The umbrella left first." (proxy 1.73, gold -.30),
 and of seed 1 nearly every reply: "A * walked into the beach." (3.90, -1.58). Earlier lines: at the rate of 1e-3 all replies
-are alike after 30 steps; run on to step 190 seed 1 stays where it is; of 40 rankings gold ends at -1.26 / -1.37, -.36 / -.58
-from the start, and in seed 1 never rises. It cannot well fall much further: the start's own replies, broken ones among them,
-spread by 2, and what is written in the end is one fluent bad joke. Against the reward model of 1,000 rankings gold came from
-1.69 to .58 (an earlier line).
+are alike after 30 steps; run on to step 190 seed 1 stays where it is; of 40 rankings gold ends at -1.26 / -1.37, and in seed 1
+never rises. It cannot well fall much further: the start's own replies, broken ones among them, spread by 2, and what is
+written in the end is one fluent bad joke. Against the reward model of 1,000 rankings gold came from 1.69 to .58 (an earlier
+line).
 
 Examples:
-  lab rank --by gold --out jokes.jsonl && lab reward-model --rankings jokes.jsonl
-  lab rlhf --reward reward-model-1                        jokes, with a price on divergence
-  lab rank --by gold --prompts 80 --out few.jsonl && lab reward-model --rankings few.jsonl --name few
-  lab rlhf --reward few --kl 0 --replay 0 --learning-rate 3e-4 --decay 0 --iters 150     nothing holds it: watch it being gamed
-  lab rlhf --reward few --kl 0 --replay 0 --learning-rate 3e-4 --decay 0 --patience 3    in time; lab chat --model rlhf-1@best
+  lab rank --model pocket-reason --by gold --out jokes.jsonl
+  lab reward-model --model pocket-reason --rankings jokes.jsonl
+  lab rlhf --model pocket-reason --reward reward-model-1                    jokes, with a price on divergence: as measured
+  lab rank --model pocket-reason --by gold --prompts 80 --out few.jsonl
+  lab reward-model --model pocket-reason --rankings few.jsonl --name few
+  lab rlhf --model pocket-reason --reward few --kl 0 --replay 0 --learning-rate 3e-4 --decay 0 --iters 150      it is gamed
+  lab rlhf --model pocket-reason --reward few --kl 0 --replay 0 --learning-rate 3e-4 --decay 0 --patience 3     stops in time
   lab rlhf --kl-target 6 --pessimism 1 --reward three     steered to six nats; an ensemble of reward models
   lab rlhf --model smollm2.gguf --reward mine --data prompts.jsonl --gold Qwen/Qwen3-4B     your own; LoRA
 """

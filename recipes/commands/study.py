@@ -12,10 +12,10 @@ Quality (gold) is the hidden judge's of the pocket world's jokes, or of your own
 (--gold), as in the paper. All in standard deviations of the model's own replies, 0 their mean. Intervals are 95 % over prompts
 (bootstrap). Ctrl-C stops the sampling, and shows what there is so far; --pool keeps it.
 
-Measured (the line before: pocket-reason's jokes, pocket-reward, --runs pocket-rlhf; 40 prompts, 256 replies each; one pool,
-one seed): best-of-n gold d (.99 [.95, 1.03] - .25 [.23, .28] d), R2 1.00, highest at 3.8 nats: n = 16 +.86 at proxy +1.33, 256
-+.95 at +1.77. The run comes to +.99 at 5.3 nats, proxy +1.35, within ten steps to three quarters of it: its looks lie too
-close together for a curve.
+Measured (pocket-reason's jokes, pocket-reward, --runs pocket-rlhf; 40 prompts, 256 replies each; one pool, one seed):
+best-of-n gold d (.97 [.93, 1.01] - .24 [.22, .27] d), R2 .99, highest at 4.1 nats: n = 16 +.86 at proxy +1.29, 256 +1.00 at
++1.67. The run comes to +.98 at 5.4 nats, proxy +1.72, within ten steps to most of it (+.85): its looks lie too close together
+for a curve.
 
 Examples:
   lab study --reward reward-model-1                                 best-of-n of the model whose replies were ranked
