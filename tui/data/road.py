@@ -94,7 +94,7 @@ STAGES = (
         ("think", "demonstrate", "grpo", "rejection", "selfplay", "reasoning", "rlvr"), "sft", ("search", "honesty"),
         (
             Figure("right, held out", ("held_pass",), ("held_pass",), "percent"),
-            Figure("tokens a reply", ("held_length",), ("held_length",)),
+            Figure("tokens", ("held_length",), ("held_length",)),
             Figure(
                 "against its teacher", ("report.teacher_score_after", "teacher_score"),
                 ("report.teacher_score_before", "teacher_score"),
@@ -106,14 +106,14 @@ STAGES = (
     Stage(
         "reward-model", "reward model", "Learn from rankings what people like", "a reward model", ("reward_model",), "sft",
         ("reasoning", "search", "honesty"),
-        (Figure("pairs told, held out", ("held_accuracy",), ("held_accuracy",), "percent"), HELD_OUT, *ANY),
+        (Figure("pairs told", ("held_accuracy",), ("held_accuracy",), "percent"), HELD_OUT, *ANY),
         ("held_accuracy", "loss"),
     ),
     Stage(
         "rlhf", "rlhf", "Train towards the learned taste, and stop before it is gamed", "", ("rlhf",), "reward-model",
         figures=(
-            Figure("proxy, held out", ("held_reward",), ("held_reward",)),
-            Figure("gold, held out", ("held_gold",), ("held_gold",)), *ANY,
+            Figure("proxy", ("held_reward",), ("held_reward",)),
+            Figure("gold", ("held_gold",), ("held_gold",)), *ANY,
         ),
         spark=("reward", "loss"),
     ),
