@@ -132,7 +132,7 @@ CLAIMS = (
         "when-to-search", lambda seed: f"always-seed-{seed}", (*COMMON, *TOOLS, *LOOKING, *RL),
         (("before_called known", ">=", 0.90), ("held_called known", "<=", 0.20), ("held_called never", ">=", 0.90),
          ("held_pass - before_pass", ">=", -0.02)),
-        ("--task", "facts", "--search", FACTS, "--call-price", "0.4", "--iters", "100", "--max-tokens", "96"), "grpo",
+        ("--task", "facts", "--search", FACTS, "--call-price", "0.4", "--iters", "200", "--max-tokens", "96"), "grpo",
     ),
     Claim(
         "pretrain", lambda seed: "", BASE,
