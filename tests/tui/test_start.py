@@ -278,9 +278,12 @@ def test_the_pocket_model_in_two_keys(home: Path) -> None:
     async def go(pilot: Pilot[None], app: LabApp) -> None:
         await pilot.press("n", "enter")
         await until(pilot, lambda: app.current_mode == "train")
-        await until(pilot, lambda: (found := app.watcher.find("pretrain-1")) and found.step > 0, 60)
         process = app.starts.started[0].process
-        process.terminate()
-        process.wait(30)
+        try:
+            # A minute of CPU, most of it for tokenizer and text.
+            await until(pilot, lambda: (found := app.watcher.find("pretrain-1")) and found.step > 0, 240)
+        finally:
+            process.terminate()
+            process.wait(60)
 
     drive(go)
