@@ -6,7 +6,7 @@ stage is left out when its output is there and nothing it was made of has change
 what else it reads. So the same line goes on after Ctrl-C, kill -9 or a power cut, also in the middle of a stage; what is made
 again says why, and of each output the one before is kept in .journeys/NAME/old of the weights folder.
 
-  --preset pocket     the pocket world, a model of a million parameters: 60 CPU-minutes beside another training
+  --preset pocket     the pocket world, a model of a million parameters: one to two hours of one core
   --preset laptop     a Mac: TinyStories from the hub and the pocket world, 20 million parameters, a night or more (7e16 FLOPs).
                       Never run so far: `--dry-run` measures some steps there and reckons hours and memory
   --preset model=ID   begins at sft, from an open model, with LoRA
