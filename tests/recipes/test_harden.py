@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -200,11 +201,17 @@ def test_a_reward_model_and_a_best_checkpoint_are_shipped(
     here: Here, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ranked(tmp_path / "jokes.jsonl", 30)
-    said = here("reward-model", "--rankings", "jokes.jsonl", "--name", "rm", "--ensemble", "2", *RM)
+    shutil.copytree(small / "pocket-sft", small / "mine")
+    monkeypatch.setattr(
+        sys, "argv", ["lab", "reward-model", "--model", "mine"]
+    )  # what a run writes down of how it began
+    said = here("reward-model", "--model", "mine", "--rankings", "jokes.jsonl", "--name", "rm", "--ensemble", "2", *RM)
     assert said.code == 0, said
     assert here("ship", "rm", "--to", "given", "--dtype", "float32", "--parent", "pocket-sft").code == 0
     passport = read_json(small / "given" / "run.json")
     assert passport["config"]["rankings"] == "jokes.jsonl"
+    argv = passport["argv"]  # a command that can be typed where it was shipped to
+    assert argv[argv.index("--model") + 1] == passport["config"]["model"] == passport["parent"] == "pocket-sft"
     assert str(tmp_path) not in json.dumps(passport)
     ours, theirs = reward.load("rm"), reward.load("given")
     texts = [ours.encode("Tell a joke.", text) for text in SAYS]
