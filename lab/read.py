@@ -54,15 +54,21 @@ def suffix(path: Path) -> str:
     return Path(path.stem).suffix.lower() if path.suffix.lower() in PACKED else path.suffix.lower()
 
 
+def hub_name(data: str | Path) -> re.Match[str] | None:
+    """The data set of the hub that `data` names (groups repo, revision), where nothing of that name is here; None where it
+    can only mean a file or a folder of this computer."""
+    repo = str(data).partition(":")[0]
+    return None if suffix(Path(repo)) in KINDS or expand(repo).parent.is_dir() else hub.ID.fullmatch(repo)
+
+
 def locate(data: str | Path) -> Path:
     """The file or folder that `data` names. `owner/name`, `owner/name@revision` and `owner/name:folder/inside` that are
     nothing here are data sets of the Hugging Face hub, whose text files are downloaded into its cache."""
     path = expand(data)
     if path.exists():
         return path
-    repo, _, inside = str(data).partition(":")
-    named = hub.ID.fullmatch(repo)
-    if named is None or suffix(Path(repo)) in KINDS or expand(repo).parent.is_dir():
+    named, inside = hub_name(data), str(data).partition(":")[2]
+    if named is None:
         raise UserError(f"{data}: no such file or folder; give a text, a .jsonl, or a folder of them")
     inside = inside.strip("/")
     if ".." in Path(inside).parts:

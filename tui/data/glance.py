@@ -110,10 +110,7 @@ def _told(look: Glance, figure: Figure) -> tuple[str, str, str] | None:
     if figure.form == "percent":
         return figure.label, "" if before is None else f"{100 * before:.0f}", f"{100 * after:.0f} %"
     digits = 2 if abs(after) < 100 else 0
-    old, new = (
-        "" if v is None else f"{round(v, digits) + 0.0:.{digits}f}" for v in (before, after)
-    )  # + 0: there is no -0.00
-    return figure.label, "" if before == after else old, new
+    return figure.label, "" if before is None or before == after else f"{before:z.{digits}f}", f"{after:z.{digits}f}"
 
 
 def _thinned(values: Sequence[float]) -> list[float]:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import lab.read as read
-from lab import hub
 from lab.data import cache_folder
 from lab.errors import UserError, expand
 from lab.runs import Info, read_json, root, write_atomic
@@ -97,8 +96,7 @@ def files_of(source: Source) -> tuple[list[Path], str]:
         folder = pocket_folder()
         return [p for name in ("train", "valid") if (p := folder / f"{name}.jsonl").exists()], ""
     if source.path is None:
-        repo = source.key.partition(":")[0]
-        if not hub.ID.fullmatch(repo) or read.suffix(Path(repo)) in read.KINDS or expand(repo).parent.is_dir():
+        if read.hub_name(source.key) is None:
             return [], f"{source.key}: no such file or folder"
         return [], f"{source.key}: not on this computer; `lab data` would download a data set of the hub"
     try:

@@ -29,8 +29,7 @@ def figure(value: float | None, signed: bool = False) -> str:
     """'0.83', '1', '-0.1'; '-' for none."""
     if value is None:
         return "-"
-    text = f"{value:+.2f}" if signed else f"{value:.2f}".rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "-0.0") else text.replace("-0.00", "+0.00") if signed else text
+    return f"{value:+z.2f}" if signed else f"{value:z.2f}".rstrip("0").rstrip(".")
 
 
 def share(value: float | None) -> str:
@@ -132,7 +131,7 @@ def stats_lines(found: Stats, torn: int, width: int) -> list[Pieces]:
     if found.surprise is not None:
         more += [("  surprise ", "muted"), (figure(found.surprise), "")]
     if found.kl is not None:
-        more += [("  from ref ", "muted"), (f"{round(found.kl, 3) + 0.0:.3f}", "")]  # + 0: there is no -0.000
+        more += [("  from ref ", "muted"), (f"{found.kl:z.3f}", "")]
     lines.append(more)
     above = ("truncated", "calls")
     beside = [(f"{name.translate(CONTROLS)} {figure(v)}", "") for name, v in found.figures.items() if name not in above]

@@ -197,8 +197,7 @@ imitates gives it one game in a thousand.
 
     @on(PlayBoard.Picked)
     def _picked(self, message: PlayBoard.Picked) -> None:
-        if self.play.board is not None:
-            self.play.take(message.square)
+        self.action_take(message.square)
 
     def action_undo(self) -> None:
         """Back to your last move."""
